@@ -6,6 +6,7 @@ Rows of equal texts stay on one side, so that no validation text was trained on,
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ SHARE = 0.1
 SCORE_STRATA = 4
 """Ranges of scores that take the place of labels: quarters by rank."""
 
+HeldSplit = TypeVar("HeldSplit", TextSplit, CompletionSplit)
+Labels = NDArray[np.int64] | NDArray[np.float32]
+
 
 def hold_out_tenth(split: TextSplit, task: TaskConfig) -> tuple[TextSplit, TextSplit]:
     """Return training and validation rows, each in their order in the file.
@@ -36,30 +40,11 @@ def hold_out_tenth(split: TextSplit, task: TaskConfig) -> tuple[TextSplit, TextS
             f"task={task.name}: validation rows are held out by label, but no label is named. Name the column of "
             "labels by task.label=COLUMN, or give data.text_validation=FILE"
         )
-    first_equal = first_equal_rows(split)  # (n,)
-    duplicates = int((first_equal != np.arange(len(split))).sum())
-    groups_text = ""
-    if split.group_names is None or task.group is None:
-        is_held = _draw_rows(split.labels, first_equal)
-    else:
-        merged_groups = merge_groups_by_text(split.groups(), first_equal)
-        is_held = choose_held_out_groups(split.labels, merged_groups, seed=HELD_OUT_SEED)
-        groups_text = _describe_groups(task.group, split, merged_groups, is_held)
-    if not is_held.any():
-        duplicates_text = f", {duplicates} of them copies of others," if duplicates else ""
-        raise GeloraError(
-            f"{len(split)} rows{groups_text}{duplicates_text} are too few to hold out a tenth; give "
-            "data.text_validation=FILE"
-        )
-    train = split.take(np.flatnonzero(~is_held))
-    validation = split.take(np.flatnonzero(is_held))
     title = "label" if split.labels.ndim == 2 else task.label
     share = "in its share" if split.group_names is None else "as near to its share as whole groups come"
-    note = f"{len(validation)} of {len(split)} rows{groups_text} held out, seed {HELD_OUT_SEED}, each {title} {share}"
-    if duplicates:
-        note += f"; {duplicates} copies of others, equal texts on one side"
-    note += "; to give your own: data.text_validation=FILE"
-    return replace(train, note=split.note), replace(validation, name="validation", note=note)
+    return _hold_out(
+        split, task, split.labels, duplicate="copies of others", equal="equal texts", note=f", each {title} {share}"
+    )
 
 
 def hold_out_prompts(split: CompletionSplit, task: TaskConfig) -> tuple[CompletionSplit, CompletionSplit]:
@@ -70,28 +55,42 @@ def hold_out_prompts(split: CompletionSplit, task: TaskConfig) -> tuple[Completi
     Raises:
         GeloraError: there are too few rows or groups.
     """
+    return _hold_out(split, task, None, duplicate="with the prompt of another", equal="equal prompts")
+
+
+def _hold_out(
+    split: HeldSplit, task: TaskConfig, labels: Labels | None, *, duplicate: str, equal: str, note: str = ""
+) -> tuple[HeldSplit, HeldSplit]:
+    """Return training and validation rows: a tenth of the rows, and of each label if there are labels.
+
+    Messages call rows with the texts of others `duplicate`, and these texts `equal`. `note` says for the validation
+    rows what else decided.
+
+    Raises:
+        GeloraError: there are too few rows or groups.
+    """
     first_equal = first_equal_rows(split)  # (n,)
     duplicates = int((first_equal != np.arange(len(split))).sum())
     groups_text = ""
     if split.group_names is None or task.group is None:
-        order = np.random.default_rng(HELD_OUT_SEED).permutation(len(split))
-        is_held = _draw_tenth(order, first_equal)
+        is_held = _draw_rows(labels, first_equal)
     else:
         merged_groups = merge_groups_by_text(split.groups(), first_equal)
-        is_held = choose_held_out_groups(np.zeros(len(split), np.int64), merged_groups, seed=HELD_OUT_SEED)
+        strata = np.zeros(len(split), np.int64) if labels is None else labels
+        is_held = choose_held_out_groups(strata, merged_groups, seed=HELD_OUT_SEED)
         groups_text = _describe_groups(task.group, split, merged_groups, is_held)
+    own_file = f"data.{task.source}_validation=FILE"
     if not is_held.any():
-        duplicates_text = f", {duplicates} of them with the prompt of another," if duplicates else ""
+        duplicates_text = f", {duplicates} of them {duplicate}," if duplicates else ""
         raise GeloraError(
-            f"{len(split)} rows{groups_text}{duplicates_text} are too few to hold out a tenth; give "
-            f"data.{task.source}_validation=FILE"
+            f"{len(split)} rows{groups_text}{duplicates_text} are too few to hold out a tenth; give {own_file}"
         )
-    train, validation = split.take(np.flatnonzero(~is_held)), split.take(np.flatnonzero(is_held))
-    note = f"{len(validation)} of {len(split)} rows{groups_text} held out, seed {HELD_OUT_SEED}"
+    note = f"{is_held.sum()} of {len(split)} rows{groups_text} held out, seed {HELD_OUT_SEED}{note}"
     if duplicates:
-        note += f"; {duplicates} with the prompt of another, equal prompts on one side"
-    note += f"; to give your own: data.{task.source}_validation=FILE"
-    return replace(train, note=split.note), replace(validation, name="validation", note=note)
+        note += f"; {duplicates} {duplicate}, {equal} on one side"
+    note += f"; to give your own: {own_file}"
+    validation = replace(split.take(np.flatnonzero(is_held)), name="validation", note=note)
+    return replace(split.take(np.flatnonzero(~is_held)), note=split.note), validation
 
 
 def first_equal_rows(split: TextSplit | CompletionSplit) -> NDArray[np.int64]:
@@ -101,9 +100,7 @@ def first_equal_rows(split: TextSplit | CompletionSplit) -> NDArray[np.int64]:
     return np.array([first_row.setdefault(texts, row) for row, texts in enumerate(texts_of_row)], dtype=np.int64)
 
 
-def choose_held_out_groups(
-    labels: NDArray[np.int64] | NDArray[np.float32], groups: NDArray[np.int64], *, seed: int
-) -> NDArray[np.bool_]:
+def choose_held_out_groups(labels: Labels, groups: NDArray[np.int64], *, seed: int) -> NDArray[np.bool_]:
     """Return which rows are held out, (n,): whole groups with about a tenth of the rows of each label.
 
     The groups are looked at in an order drawn from `seed`. A group is held out if two things hold afterwards: the rows
@@ -139,7 +136,7 @@ def choose_held_out_groups(
     return np.isin(groups, chosen)
 
 
-def _count_by_group(labels: NDArray[np.int64] | NDArray[np.float32], groups: NDArray[np.int64]) -> NDArray[np.int64]:
+def _count_by_group(labels: Labels, groups: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return how many rows of each label each group has, (groups, labels); for the arguments see above."""
     if labels.ndim == 2:
         counts = np.zeros((int(groups.max()) + 1, labels.shape[1] + 1), np.int64)
@@ -158,12 +155,12 @@ def _count_by_group(labels: NDArray[np.int64] | NDArray[np.float32], groups: NDA
     return cells.reshape(-1, strata_count)
 
 
-def _with_none(sets: NDArray[np.int64] | NDArray[np.float32]) -> NDArray[np.int64]:
+def _with_none(sets: Labels) -> NDArray[np.int64]:
     """Return sets of labels (n, C) with a further label for the rows without any, (n, C + 1)."""
     return np.column_stack([sets, sets.sum(1) == 0]).astype(np.int64)
 
 
-def _rarest_labels(sets: NDArray[np.int64] | NDArray[np.float32]) -> NDArray[np.int64]:
+def _rarest_labels(sets: Labels) -> NDArray[np.int64]:
     """Return the label of each row (n, C) that the fewest rows have, (n,); C for a row without any."""
     with_none = _with_none(sets)
     counts = with_none.sum(0)  # (C + 1,)
@@ -189,30 +186,32 @@ def merge_groups_by_text(groups: NDArray[np.int64], first_equal: NDArray[np.int6
     return number_groups(component[: len(groups)].tolist())
 
 
-def _draw_rows(labels: NDArray[np.int64] | NDArray[np.float32], first_equal: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _draw_rows(labels: Labels | None, first_equal: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return which rows are held out, (n,): every tenth distinct text, with its duplicates.
 
-    Rows are shuffled and then sorted by label, so each label is held out in its share. Sets of labels (n, C) are sorted
-    by the rarest label of each row, whose share matters most [ours].
+    Rows are shuffled and then sorted by label, if there is one, so each label is held out in its share. Sets of labels
+    (n, C) are sorted by the rarest label of each row, whose share matters most [ours].
     """
-    order = np.random.default_rng(HELD_OUT_SEED).permutation(len(labels))
+    order = np.random.default_rng(HELD_OUT_SEED).permutation(len(first_equal))
+    if labels is not None:
+        order = _sort_by_label(order, labels, first_equal)
+    distinct = order[first_equal[order] == order]
+    # Starting in the middle of the first ten lets six distinct texts give one row.
+    return np.isin(first_equal, distinct[HELD_OUT_EVERY // 2 :: HELD_OUT_EVERY])
+
+
+def _sort_by_label(order: NDArray[np.int64], labels: Labels, first_equal: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return an order of rows sorted by label, without what must stay in the training rows."""
     sorted_by = _rarest_labels(labels) if labels.ndim == 2 else labels  # (n,)
     order = order[np.argsort(sorted_by[order], kind="stable")]  # stable: the shuffled order stays within a label
     if labels.ndim == 2 or labels.dtype.kind == "i":
         # The first row of each label, and rows with its text, stay in the training rows.
         first_of_label = order[_first_of_each_label(labels[order])]
         order = order[~np.isin(first_equal[order], first_equal[first_of_label])]
-    return _draw_tenth(order, first_equal)
+    return order
 
 
-def _draw_tenth(order: NDArray[np.int64], first_equal: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which rows are held out, (n,): every tenth distinct text in an order of rows, with its duplicates."""
-    distinct = order[first_equal[order] == order]
-    # Starting in the middle of the first ten lets six distinct texts give one row.
-    return np.isin(first_equal, distinct[HELD_OUT_EVERY // 2 :: HELD_OUT_EVERY])
-
-
-def _first_of_each_label(labels: NDArray[np.int64] | NDArray[np.float32]) -> NDArray[np.int64]:
+def _first_of_each_label(labels: Labels) -> NDArray[np.int64]:
     """Return the first row of each label that occurs; labels are classes (n,), or sets (n, C)."""
     if labels.ndim == 1:
         return np.unique(labels, return_index=True)[1]
