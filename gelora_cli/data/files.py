@@ -199,19 +199,28 @@ def read_rows(task: TaskConfig, name: str, dialect: Dialect | None = None) -> Te
     Raises:
         GeloraError: what `read_table` refuses, or a row without text.
     """
+    table = read_input_table(name, Request(task.columns, dialect=dialect or Dialect()))
+    columns = tuple(table.texts(column) for column in task.columns)
+    table.refuse_empty_texts(columns, "remove those rows")
+    return TextSplit("input", np.arange(len(table), dtype=np.int64), columns, None)
+
+
+def read_input_table(name: str, request: Request, *, optional: Sequence[str] = ()) -> Table:
+    """Return the rows of a file, or of the lines of standard input (`-`), for `gelora predict`.
+
+    Raises:
+        GeloraError: what `read_table` refuses, or there are no rows.
+    """
     if name == "-":
-        table = split_lines(read_standard_input(), task.columns, STANDARD_INPUT)
+        table = split_lines(read_standard_input(), request.texts, STANDARD_INPUT)
     else:
-        request = Request(task.columns, dialect=dialect or Dialect())
-        table = read_table(Path(name).expanduser(), request, key="file")
+        table = read_table(Path(name).expanduser(), request, key="file", optional=optional)
         if table.note:
             LOGGER.warning("%s: %s", name, table.note)
     if not len(table):
         fix = "give lines to read, file=FILE or split=NAME" if name == "-" else "give at least one line"
         raise GeloraError(f"{table.name}: no rows; {fix}")
-    columns = tuple(table.texts(column) for column in task.columns)
-    table.refuse_empty_texts(columns, "remove those rows")
-    return TextSplit("input", np.arange(len(table), dtype=np.int64), columns, None)
+    return table
 
 
 def read_questions(name: str) -> QuestionSplit:

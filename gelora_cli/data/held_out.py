@@ -5,15 +5,17 @@ Rows of equal texts stay on one side, so that no validation text was trained on,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gelora_cli.config.schema import TaskConfig
+from gelora_cli.config.schema import DataConfig, TaskConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.data.completions import CompletionSplit
+from gelora_cli.data.reading import once_while_reading
 from gelora_cli.data.splits import TextSplit, number_groups
 
 # These four decide which rows are held out: another value changes the numbers of every run on your own data.
@@ -24,7 +26,34 @@ SCORE_STRATA = 4
 """Ranges of scores that take the place of labels: quarters by rank."""
 
 HeldSplit = TypeVar("HeldSplit", TextSplit, CompletionSplit)
+Read = Callable[[TaskConfig, DataConfig, str], HeldSplit]
+HoldOut = Callable[[HeldSplit, TaskConfig], tuple[HeldSplit, HeldSplit]]
 Labels = NDArray[np.int64] | NDArray[np.float32]
+
+
+def load_side(
+    read: Read[HeldSplit], hold_out: HoldOut[HeldSplit], task: TaskConfig, data: DataConfig, split: str
+) -> HeldSplit:
+    """Return the rows to train on, or those held out of them for validation.
+
+    Args:
+        read: returns the rows of a split as its files have them.
+        hold_out: divides the training rows, `hold_out_tenth` or `hold_out_prompts`.
+        task: the task.
+        data: where its rows are.
+        split: `train` or `validation`.
+    """
+    if split == "train" and (rows := read(task, data, "train")).labels is None:
+        return rows  # without labels the rows can only be profiled, and all of them serve
+    train, validation = _divide_training_rows(read, hold_out, task, data)
+    return train if split == "train" else validation
+
+
+@once_while_reading
+def _divide_training_rows(
+    read: Read[HeldSplit], hold_out: HoldOut[HeldSplit], task: TaskConfig, data: DataConfig
+) -> tuple[HeldSplit, HeldSplit]:
+    return hold_out(read(task, data, "train"), task)
 
 
 def hold_out_tenth(split: TextSplit, task: TaskConfig) -> tuple[TextSplit, TextSplit]:

@@ -19,10 +19,10 @@ from gelora_cli.core.messages import join_names, quote_name, suggest
 from gelora_cli.data.chat import Conversation, describe_turns, parse_conversation, refuse_wrong_end
 from gelora_cli.data.completions import CompletionSplit
 from gelora_cli.data.files import READERS, Request, Table, concatenate_tables, read_table
-from gelora_cli.data.held_out import hold_out_prompts
+from gelora_cli.data.held_out import hold_out_prompts, load_side
 from gelora_cli.data.reading import once_while_reading
 from gelora_cli.data.user_data import read_group_names
-from gelora_cli.data.user_files import dialect_of, files_of_split, find_split_files, locate_files, locate_source
+from gelora_cli.data.user_files import dialect_of, files_of_split, locate_files, locate_source, must_hold_out
 
 INSTRUCT, VALIDATION = "instruct", "instruct_validation"
 """The keys of your own prompts: `data.instruct`, and `data.instruct_validation` beside it."""
@@ -45,25 +45,15 @@ def load_instructions(task: TaskConfig, data: DataConfig, split: str) -> Complet
         GeloraError: no such file or split, a missing column, an empty prompt or completion, or a conversation that
             `parse_conversation` and `refuse_wrong_end` refuse.
     """
-    must_hold_out = split in ("train", "validation") and _lacks_validation_rows(task, data)
-    if not must_hold_out:
-        return _build_split(task, _read_split_table(task, data, split), split)
-    if split == "train" and (rows := _read_training_rows(task, data)).completions is None:
-        return rows  # without completions the rows can only be profiled, and all of them serve
-    train, validation = _divide_training_rows(task, data)
-    return train if split == "train" else validation
+    if task.source == INSTRUCT and must_hold_out(task, data, split, ACCEPTED):
+        return load_side(_read_split, hold_out_prompts, task, data, split)
+    return _read_split(task, data, split)
 
 
 @once_while_reading
-def _read_training_rows(task: TaskConfig, data: DataConfig) -> CompletionSplit:
-    """Return all training rows, before any are held out."""
-    return _build_split(task, _read_split_table(task, data, "train"), "train")
-
-
-@once_while_reading
-def _divide_training_rows(task: TaskConfig, data: DataConfig) -> tuple[CompletionSplit, CompletionSplit]:
-    """Return the rows to train on and those held out for validation."""
-    return hold_out_prompts(_read_training_rows(task, data), task)
+def _read_split(task: TaskConfig, data: DataConfig, split: str) -> CompletionSplit:
+    """Return the rows of a split, before any are held out."""
+    return _build_split(task, _read_split_table(task, data, split), split)
 
 
 def complete_instructions(task: TaskConfig, data: DataConfig) -> TaskConfig:
@@ -111,15 +101,6 @@ def _locate(task: TaskConfig, key: str, value: str | None) -> Path:
             "or hub id with files train and validation"
         )
     return locate_source(task, key, value, ACCEPTED)
-
-
-def _lacks_validation_rows(task: TaskConfig, data: DataConfig) -> bool:
-    """Return whether validation rows must be held out of the training rows."""
-    if task.source != INSTRUCT or data.instruct is None or "validation" not in task.eval_splits:
-        return False
-    if data.instruct_validation is not None:
-        return False
-    return not find_split_files(_locate(task, INSTRUCT, data.instruct), task.folder, "validation")
 
 
 def _read_split_table(task: TaskConfig, data: DataConfig, split: str) -> Table:

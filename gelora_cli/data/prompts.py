@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from gelora_cli.config.schema import TaskConfig
-from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.data.chat import Message
 from gelora_cli.data.completions import CompletionSplit
 from gelora_cli.data.delimited import Dialect
-from gelora_cli.data.files import Request, Table, read_table, split_lines
+from gelora_cli.data.files import Request, Table, read_input_table
 from gelora_cli.data.instructions import (
     COMPLETION,
     PROMPT,
@@ -21,7 +20,6 @@ from gelora_cli.data.instructions import (
     fill_template,
     prompt_template,
 )
-from gelora_cli.data.text_input import STANDARD_INPUT, read_standard_input
 
 TEXT_FILE = ".txt"
 RENAME = "Rename the columns in the file: the run was trained on columns of these names"
@@ -39,15 +37,10 @@ def read_prompts(task: TaskConfig, name: str, dialect: Dialect | None = None) ->
         GeloraError: what `read_table` refuses, an empty prompt, or conversations of which some end with a completion.
     """
     template = prompt_template(task)
-    if name == "-":
-        table = split_lines(read_standard_input(), template.columns, STANDARD_INPUT)
-    else:
-        table = _read_file(task, Path(name).expanduser(), dialect or Dialect())
-        if table.note:
-            LOGGER.warning("%s: %s", name, table.note)
-    if not len(table):
-        fix = "give lines to read, file=FILE or split=NAME" if name == "-" else "give at least one line"
-        raise GeloraError(f"{table.name}: no rows; {fix}")
+    wanted = template.columns
+    if name != "-" and Path(name).suffix.lower() != TEXT_FILE:  # lines are prompts alone
+        wanted = tuple(dict.fromkeys((*wanted, *completion_template(task).columns, *task.columns)))
+    table = read_input_table(name, Request(wanted, dialect=dialect or Dialect()), optional=wanted)
     column = task.columns[0] if task.columns else None
     if column is not None and column in table.columns:
         return build_conversations(table, column, "input", may_lack=True)
@@ -68,10 +61,3 @@ def _completions(task: TaskConfig, table: Table) -> list[str] | None:
                 LOGGER.warning("%s: %s of %s rows have no %s: none is scored", table.name, missing, len(values), name)
             return None
     return fill_template(table, template, COMPLETION, RENAME)
-
-
-def _read_file(task: TaskConfig, path: Path, dialect: Dialect) -> Table:
-    wanted = prompt_template(task).columns
-    if path.suffix.lower() != TEXT_FILE:  # a text file has prompts alone
-        wanted = tuple(dict.fromkeys((*wanted, *completion_template(task).columns, *task.columns)))
-    return read_table(path, Request(wanted, dialect=dialect), key="file", optional=wanted)

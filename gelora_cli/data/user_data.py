@@ -22,12 +22,12 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.messages import has_lone_surrogate, join_names, quote, quote_name
 from gelora_cli.core.registries import METRICS, TASK_KINDS
 from gelora_cli.data.files import READERS, Request, Table, concatenate_tables, read_table
-from gelora_cli.data.held_out import hold_out_tenth
+from gelora_cli.data.held_out import hold_out_tenth, load_side
 from gelora_cli.data.label_sets import are_unlabelled, describe_unseen, infer_set_names, label_sets
 from gelora_cli.data.labels import classes, describe_respelled, infer_label_names, is_missing
 from gelora_cli.data.reading import once_while_reading
 from gelora_cli.data.splits import LARGEST_SCORE, TextSplit, count_distinct
-from gelora_cli.data.user_files import dialect_of, files_of_split, find_split_files, locate_files, locate_source
+from gelora_cli.data.user_files import dialect_of, files_of_split, locate_files, locate_source, must_hold_out
 
 
 def complete_user_task(task: TaskConfig, data: DataConfig) -> TaskConfig:
@@ -67,25 +67,15 @@ def load_user_split(task: TaskConfig, data: DataConfig, split: str) -> TextSplit
         GeloraError: no such file or split, a missing column, an empty text, a missing or unknown label, a score that
             is not a finite number, or rows that all have one label.
     """
-    must_hold_out = split in ("train", "validation") and _lacks_validation_rows(task, data)
-    if not must_hold_out:  # the split has rows of its own
-        return _build_split(task, _read_split_table(task, data, split), split)
-    if split == "train" and (rows := _read_training_rows(task, data)).labels is None:
-        return rows  # without labels the rows can only be profiled, and all of them serve
-    train, validation = _divide_training_rows(task, data)
-    return train if split == "train" else validation
+    if must_hold_out(task, data, split):
+        return load_side(_read_split, hold_out_tenth, task, data, split)
+    return _read_split(task, data, split)
 
 
 @once_while_reading
-def _read_training_rows(task: TaskConfig, data: DataConfig) -> TextSplit:
-    """Return all training rows, before any are held out."""
-    return _build_split(task, _read_split_table(task, data, "train"), "train")
-
-
-@once_while_reading
-def _divide_training_rows(task: TaskConfig, data: DataConfig) -> tuple[TextSplit, TextSplit]:
-    """Return the rows to train on and those held out for validation."""
-    return hold_out_tenth(_read_training_rows(task, data), task)
+def _read_split(task: TaskConfig, data: DataConfig, split: str) -> TextSplit:
+    """Return the rows of a split, before any are held out."""
+    return _build_split(task, _read_split_table(task, data, split), split)
 
 
 def load_user_text(task: TaskConfig, data: DataConfig) -> tuple[TaskConfig, TextSplit]:
@@ -110,13 +100,6 @@ def find_user_files(task: TaskConfig, data: DataConfig) -> dict[str, tuple[Path,
     """Return key -> (file or directory, the files that the task needs of it), for each source that is given."""
     splits_of_key = {"text": ("train", *task.eval_splits, *task.test_splits), "text_validation": ("validation",)}
     return locate_files(task, data, splits_of_key)
-
-
-def _lacks_validation_rows(task: TaskConfig, data: DataConfig) -> bool:
-    """Return whether validation rows must be held out of the training rows."""
-    if data.text is None or data.text_validation is not None or "validation" not in task.eval_splits:
-        return False
-    return not find_split_files(locate_source(task, "text", data.text), task.folder, "validation")
 
 
 def _has_labels(task: TaskConfig, table: Table) -> bool:

@@ -73,6 +73,16 @@ def locate_files(
     return sources
 
 
+def must_hold_out(task: TaskConfig, data: DataConfig, split: str, suffixes: Iterable[str] = READERS) -> bool:
+    """Return whether a split is a side of the training rows, because no validation rows are given beside them."""
+    source = getattr(data, task.source)
+    if source is None or getattr(data, f"{task.source}_validation") is not None:
+        return False
+    if split not in ("train", "validation") or "validation" not in task.eval_splits:
+        return False
+    return not find_split_files(locate_source(task, task.source, source, suffixes), task.folder, "validation")
+
+
 def files_of_split(
     task: TaskConfig, key: str, source: Path, split: str, *, suffix: str, accepted: Iterable[str]
 ) -> list[Path]:

@@ -306,7 +306,7 @@ def test_predict_reads_prompts_and_their_completions(tmp_path: Path, monkeypatch
     assert read_prompts(task, str(tmp_path / "rows.txt")).prompts == split.prompts
     scored = read_prompts(task, str(write(tmp_path / "scored.jsonl", [{"q": "1 + 1?", "a": "2"}])))
     assert scored.completions == ["2"]
-    monkeypatch.setattr("gelora_cli.data.prompts.read_standard_input", lambda: "1 + 1?\n2 + 2?")
+    monkeypatch.setattr("gelora_cli.data.files.read_standard_input", lambda: "1 + 1?\n2 + 2?")
     assert read_prompts(task, "-").prompts == split.prompts
     with pytest.raises(GeloraError, match=r"no column q for the prompts; it has question.*Rename the columns in the f"):
         read_prompts(task, str(write(tmp_path / "rows.jsonl", [{"question": "a"}])))
