@@ -281,10 +281,11 @@ def _measure(
     from gelora_cli.geometry.controls import control_inputs
     from gelora_cli.geometry.profiling import measure
     from gelora_cli.models.block_map import layer_modules
+    from gelora_cli.models.modes import evaluating
     from gelora_cli.models.tokenizer import special_ids
 
     special = special_ids(tokenizer)
-    with _restoring_state(model):
+    with evaluating(model), _without_cache(model):
         measured_model, texts = control_inputs(model, encoded, config.control, seed=config.seed, special_ids=special)
         return measure(
             measured_model,
@@ -300,10 +301,8 @@ def _measure(
 
 
 @contextmanager
-def _restoring_state(model: PreTrainedModel) -> Iterator[None]:
-    """Switch a decoder's cache off, and restore it and the mode of every module afterwards."""
-    # For each module: a user may have frozen a part of the model in evaluation mode.
-    training = {module: module.training for module in model.modules()}
+def _without_cache(model: PreTrainedModel) -> Iterator[None]:
+    """Switch a decoder's cache off, and restore it afterwards."""
     config = model.config
     cache = getattr(config, "use_cache", None)
     if cache:
@@ -311,7 +310,5 @@ def _restoring_state(model: PreTrainedModel) -> Iterator[None]:
     try:
         yield
     finally:
-        for module, mode in training.items():
-            module.training = mode
         if cache:
             config.use_cache = cache

@@ -6,8 +6,7 @@ Letters: D the width of an input, n its tokens.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, cast
@@ -31,6 +30,7 @@ from gelora_cli.geometry.linear_inputs import InputHooks, distinct_inputs
 from gelora_cli.geometry.moments import Moments, MomentSums, merged, pack, unpack, without
 from gelora_cli.geometry.spectrum import effective_rank
 from gelora_cli.geometry.states import StateStore
+from gelora_cli.models.modes import evaluating
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -98,7 +98,7 @@ def measure_inputs(
     """
     passes = model_map.passes_of_linears()
     measurement = _Measurement(model, passes, split, seed, batch_size, pad_token_id, accelerator, store)
-    with torch.no_grad(), _evaluating(model):
+    with torch.no_grad(), evaluating(model):
         longest = sorted_batches(split.lengths, 1)[0]
         inputs = distinct_inputs(model, model_map, collate(split, longest, pad_token_id, accelerator.device).inputs)
         spectra: list[list[Spectrum]] = []
@@ -143,18 +143,6 @@ def _groups(model: PreTrainedModel, inputs: Sequence[tuple[str, ...]]) -> list[l
 
 def _width(model: PreTrainedModel, name: str) -> int:
     return cast(nn.Linear, model.get_submodule(name)).in_features
-
-
-@contextmanager
-def _evaluating(model: PreTrainedModel) -> Iterator[None]:
-    """Put a model into evaluation mode, and restore the mode of every module afterwards."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 class _Measurement:

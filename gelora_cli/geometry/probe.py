@@ -22,6 +22,7 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.geometry.distinct_points import IdimEstimate
 from gelora_cli.geometry.jacobians import block_calls, block_jacobian, stable_rank
+from gelora_cli.models.modes import evaluating
 
 LEAST_TOKENS = 12
 """Probe tokens are in the shortest sequences of at least so many tokens: a Jacobian's cost grows with the length."""
@@ -119,14 +120,9 @@ def probe_tokens(lengths: NDArray[np.int64], count: int) -> list[tuple[int, int]
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Put the model in evaluation mode for a while; restore every module's mode and the random states afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    with torch.random.fork_rng(devices=random_devices()):  # what is measured may draw, and the training must not notice
-        model.eval()
-        try:
-            yield
-        finally:
-            for module, training in modes:
-                module.training = training
+    # What is measured may draw, and the training must not notice.
+    with torch.random.fork_rng(devices=random_devices()), evaluating(model):
+        yield
 
 
 def _finite_rank(matrix: torch.Tensor) -> float | None:

@@ -20,6 +20,7 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.progress import log_through_progress, progress
 from gelora_cli.core.registries import TASK_KINDS
+from gelora_cli.models.modes import evaluating
 from gelora_cli.signals.base import SignalContext
 from gelora_cli.signals.weight_gradients import WeightGradients
 from gelora_cli.tasks.losses import BatchLoss
@@ -238,24 +239,20 @@ def measuring(
     import torch
 
     parameters = dict(model.named_parameters())
-    modes = [(module, module.training) for module in model.modules()]
     required = {name: parameter.requires_grad for name, parameter in parameters.items()}
     replaced = {name: parameters[name].detach().clone() for name in head}
     try:
-        model.eval()
         model.requires_grad_(False)
         for weight in weights.values():
             weight.requires_grad_(True)
         _set_values(parameters, head)
-        with torch.enable_grad():
+        with evaluating(model), torch.enable_grad():
             yield
     finally:
         _set_values(parameters, replaced)
         for name, parameter in parameters.items():
             parameter.requires_grad_(required[name])
             parameter.grad = None
-        for module, mode in modes:
-            module.training = mode
 
 
 def _set_values(parameters: Mapping[str, nn.Parameter], values: Mapping[str, torch.Tensor]) -> None:
