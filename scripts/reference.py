@@ -27,7 +27,7 @@ from typing import Any
 import yaml
 
 from gelora_cli.commands.base import Command
-from gelora_cli.config.keys import Key, declared_keys, section_help
+from gelora_cli.config.keys import Key, declared_keys, section_help, written_value
 from gelora_cli.config.schema import PresetConfig, RunConfig
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.core import registries
@@ -244,16 +244,8 @@ def type_name(kind: Any) -> str:
 
 
 def value_text(value: object) -> str:
-    """Return a value as a user writes it, as code; nothing for an empty text or mapping."""
-    if value is None:
-        return "`null`"
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    if isinstance(value, list | tuple):
-        return f"`[{', '.join(map(str, value))}]`"
-    if value in ("", {}):
-        return "empty"
-    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+    """Return a value as a user writes it, as code; "empty" for an empty text or mapping."""
+    return "empty" if value in ("", {}) else f"`{written_value(value)}`"
 
 
 def artifacts_page() -> str:

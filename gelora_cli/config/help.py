@@ -10,7 +10,7 @@ from typing import Any
 
 from gelora_cli.config.defaults import default_options, resolved_defaults, schema_defaults
 from gelora_cli.config.groups import group_choices, groups
-from gelora_cli.config.keys import Key, keys_of, section_help
+from gelora_cli.config.keys import Key, keys_of, section_help, written_value
 from gelora_cli.config.overrides import load_named_plugins
 from gelora_cli.config.schema import command_keys, takes_run_keys, tracker_keys
 from gelora_cli.core.errors import GeloraError
@@ -75,7 +75,7 @@ def key_lines(
         if takes_run_keys(config_name) and tracker_keys():
             lines += ["", *textwrap.wrap("tracker: keys of what tracker=NAME or tracker=[NAME,NAME] names", width)]
             for entry in tracker_keys():
-                lines += _entry(f"{entry.name}={_written(entry.default)}", _describe_key(entry), width)
+                lines += _entry(f"{entry.name}={written_value(entry.default)}", _describe_key(entry), width)
     elif rest:
         sections = dict.fromkeys(f"{entry.section}.*" for entry in rest)
         lines += ["", *textwrap.wrap(f"{len(rest)} more keys ({', '.join(sections)}): --help all", width)]
@@ -119,7 +119,7 @@ def _sort_position(entry: Key) -> int:
 def _key_lines(entries: Iterable[Key], config: object, width: int) -> list[str]:
     lines: list[str] = []
     for entry in entries:
-        lines += _entry(f"{entry.name}={_written(entry.value_in(config))}", _describe_key(entry), width)
+        lines += _entry(f"{entry.name}={written_value(entry.value_in(config))}", _describe_key(entry), width)
     return lines
 
 
@@ -146,16 +146,3 @@ def _limits(low: float | None, above: float | None, high: float) -> str:
     if low is None:
         return f"above {above:g}" if high == math.inf else f"above {above:g}, at most {high:,g}"
     return f"at least {low:,g}" if high == math.inf else f"{low:,g} to {high:,}"
-
-
-def _written(value: object) -> str:
-    """Return a value as a user writes it."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{','.join(map(str, value))}]"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return str(value)

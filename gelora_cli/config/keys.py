@@ -140,6 +140,17 @@ class Key:
         return self.kind is Any or type(None) in self.types()
 
 
+def written_value(value: object) -> str:
+    """Return a value as a user writes it, such as `null`, `true`, `32` for 32.0, or `[one,other]`."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(written_value, value))}]"
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
 def declared_keys(schema: type, sections: Mapping[str, type] | None = None, prefix: str = "") -> tuple[Key, ...]:
     """Return every key of a schema in its order, with those of its sections.
 

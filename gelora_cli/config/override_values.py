@@ -13,7 +13,7 @@ from typing import Any
 from gelora_cli.config.composing import add_tracker_keys, schema_node
 from gelora_cli.config.entry_section import EntrySection
 from gelora_cli.config.groups import group_choices, groups
-from gelora_cli.config.keys import declared_keys
+from gelora_cli.config.keys import declared_keys, written_value
 from gelora_cli.config.paths import expand_home
 from gelora_cli.config.schema import command_keys, takes_run_keys, tracker_keys
 from gelora_cli.core.messages import first_line, join_names, suggest
@@ -103,7 +103,8 @@ class ValueCheck:
                 return [f"{key}=null: method={name} needs it; leave the key out to have the method's own"]
             default = OmegaConf.select(config, key)
             note = f"; the default is {default}" if default not in (None, "") else ""
-            return [f"{key}={_as_given(value)}: {first_line(error)}{note}"]
+            given = value if isinstance(value, float) else written_value(value)  # 3.0 is no whole number, 3 is one
+            return [f"{key}={given}: {first_line(error)}{note}"]
         return []
 
     def _near_keys(self, key: str, sections: Mapping[str, type]) -> str:
@@ -148,12 +149,6 @@ def _holds_missing(value: object) -> bool:
     if isinstance(value, dict):
         return any(map(_holds_missing, value.values()))
     return isinstance(value, str) and value == MISSING
-
-
-def _as_given(value: object) -> str:
-    """Return a value as a user writes it."""
-    words = {None: "null", True: "true", False: "false"}
-    return words[value] if value is None or isinstance(value, bool) else str(value)
 
 
 def _is_below_a_value(schema: type, key: str) -> bool:

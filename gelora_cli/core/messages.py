@@ -72,7 +72,7 @@ def suggest(name: str, accepted: Iterable[str]) -> str:
     names = sorted(accepted)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f"did you mean {quote_name(close[0])}? " if close else ""
-    return f"{hint}accepted: {join_names(names)}"
+    return f"{hint}accepted: {join_names(names) or 'none'}"
 
 
 def first_line(error: BaseException) -> str:

@@ -6,7 +6,6 @@ is first asked for. So a list of names costs no import, and a low package can as
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from typing import Generic, TypeVar
 
 from gelora_cli.core.entry_checks import missing_parts, wrong_parts
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.messages import quote
+from gelora_cli.core.messages import quote, suggest
 
 Entry = TypeVar("Entry")
 
@@ -51,9 +50,7 @@ class Registry(Generic[Entry]):
             GeloraError: there is no such entry, or its module registers none.
         """
         if name not in self:
-            near = difflib.get_close_matches(name, self.names(), n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise GeloraError(f"{self.what} {name} is not known; {hint}accepted: {', '.join(self.names())}")
+            raise GeloraError(f"{self.what} {name} is not known; {suggest(name, self.names())}")
         if name not in self._entries:
             importlib.import_module(self._modules[name])
         if name not in self._entries:  # the module was imported before, or registers another name

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from gelora_cli.core.artifacts.model_map import BlockMap, LinearShape, ModelMap
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.messages import suggest
 from gelora_cli.models.automatic_map import block_lists, explain_unaccepted, find_map
 from gelora_cli.models.kinds.base import ROLES, UnlistedKind, is_causal, kind_of
 from gelora_cli.models.linear_roles import linear_shapes
@@ -88,19 +88,12 @@ def _check_roles(roles: Iterable[str]) -> None:
     """Refuse unknown roles, and a choice with which `method.modules=attention` has nothing to adapt."""
     for role in roles:
         if role not in ROLES:
-            raise GeloraError(
-                f"model.linears.{role}: accepted roles are {', '.join(ROLES)}.{_did_you_mean(role, ROLES)}"
-            )
+            raise GeloraError(f"model.linears.{role}: not the role of a linear layer; {suggest(role, ROLES)}")
     if not any(role in ModelMap.ATTENTION_ROLES for role in roles):
         raise GeloraError(
             f"model.linears names no linear layer of the attention, only {', '.join(roles)}: at least one of "
             f"{', '.join(ModelMap.ATTENTION_ROLES)} is needed."
         )
-
-
-def _did_you_mean(name: str, accepted: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(accepted), n=1)
-    return f" Did you mean {near[0]}?" if near else ""
 
 
 def _find_block_list(model: PreTrainedModel, blocks: str) -> str:
@@ -117,10 +110,9 @@ def _find_block_list(model: PreTrainedModel, blocks: str) -> str:
         module = modules.get(name)
         if isinstance(module, nn.ModuleList) and len(module):
             return name
-    lists = block_lists(model)
     raise GeloraError(
-        f"model.blocks={blocks} is not a list of blocks of this {model.config.model_type} model; it has these lists: "
-        f"{', '.join(lists) or 'none'}.{_did_you_mean(blocks, lists)}"
+        f"model.blocks={blocks} is not a list of blocks of this {model.config.model_type} model; "
+        f"{suggest(blocks, block_lists(model))}"
     )
 
 
@@ -140,11 +132,10 @@ def _read_shape(model: PreTrainedModel, block: str, role: str, name: str) -> Lin
         blocks = list(model.get_submodule(list_name).children())
         if any(name in dict(other.named_modules()) for other in blocks):
             check_blocks_alike(blocks, f"{type(model).__name__}, {list_name}")
-        accepted = list(linear_shapes(model.get_submodule(block)))
-        problem = "is missing" if module is None else f"is a {type(module).__name__}"
+        problem = "is missing" if module is None else f"is a {type(module).__name__}, no linear layer,"
         raise GeloraError(
-            f"model.linears.{role}={name} {problem} in block {block}; its linear layers are "
-            f"{', '.join(accepted) or 'none'}.{_did_you_mean(name, accepted)}"
+            f"model.linears.{role}={name} {problem} in block {block}; "
+            f"{suggest(name, linear_shapes(model.get_submodule(block)))}"
         )
     return LinearShape(f"{block}.{name}", role, *sizes)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.messages import quote
 from gelora_cli.models.files import (
     CONFIG,
     TOKENIZER_CONFIG,
@@ -53,9 +54,6 @@ SIZES = {
 DTYPES = re.compile(r"(torch\.)?(auto|half|double|float(16|32|64)?|bfloat16|float8_\w+)")
 TEXT_PARTS = ("text_config", "thinker_config", "llm_config", "language_config")
 """Keys under which the config.json of a model of text and images (or sound) holds that of its text part."""
-
-LONGEST_VALUE = 60
-"""Characters of a value in a message."""
 
 
 def check_directory(directory: Path, source: str, *, needs_weights: bool = True) -> None:
@@ -140,9 +138,9 @@ def _check_text_only(config: Mapping[str, Any], source: str) -> None:
     if part is None:
         return
     whole, text = config.get("model_type"), config[part].get("model_type")
-    type_of_text = f" of model_type={_quote(text)}" if text else ""
+    type_of_text = f" of model_type={quote(text)}" if text else ""
     raise GeloraError(
-        f"config.json of {source}: model_type={_quote(whole)} reads more than text, and its text model lies inside "
+        f"config.json of {source}: model_type={quote(whole)} reads more than text, and its text model lies inside "
         f"{part}. A text-only model{type_of_text} is accepted: name one, or write the text part once by "
         "AutoModelForImageTextToText.from_pretrained(MODEL).get_decoder().save_pretrained(DIR), with the tokenizer "
         "beside it, then model.path=DIR."
@@ -168,7 +166,7 @@ def _find_wrong_sizes(config: Mapping[str, Any]) -> Iterator[str]:
         if value is None or has_size_per_block:
             continue
         if not (_is_whole(value) and low <= value <= high):
-            yield f"{key}={_quote(value)}: a whole number from {low} to {high} is accepted"
+            yield f"{key}={quote(value)}: a whole number from {low} to {high} is accepted"
 
 
 def _find_wrong_numbers(config: Mapping[str, Any]) -> Iterator[str]:
@@ -176,15 +174,15 @@ def _find_wrong_numbers(config: Mapping[str, Any]) -> Iterator[str]:
     for key, value in config.items():
         if key.endswith(("dropout", "dropout_prob", "pdrop")):
             if value is not None and not (_is_number(value) and 0 <= value < 1):
-                yield f"{key}={_quote(value)}: a probability from 0 to below 1 is accepted"
+                yield f"{key}={quote(value)}: a probability from 0 to below 1 is accepted"
         elif isinstance(value, float) and not math.isfinite(value):
-            yield f"{key}={_quote(value)}: a finite number is accepted"
+            yield f"{key}={quote(value)}: a finite number is accepted"
         elif (
             key.endswith(("norm_eps", "initializer_range"))
             and value is not None
             and not (_is_number(value) and value >= 0)
         ):
-            yield f"{key}={_quote(value)}: a number of at least 0 is accepted"
+            yield f"{key}={quote(value)}: a number of at least 0 is accepted"
 
 
 def _find_wrong_types(config: Mapping[str, Any]) -> Iterator[str]:
@@ -201,7 +199,7 @@ def _find_wrong_types(config: Mapping[str, Any]) -> Iterator[str]:
     for key, (is_accepted, accepted) in checks.items():
         value = config.get(key)
         if value is not None and not is_accepted(value):
-            yield f"{key}={_quote(value)}: {accepted}"
+            yield f"{key}={quote(value)}: {accepted}"
 
 
 def _find_indivisible_sizes(config: Mapping[str, Any]) -> Iterator[str]:
@@ -258,12 +256,3 @@ def _is_label_map(value: object) -> bool:
     if not isinstance(value, dict):
         return False
     return all(re.fullmatch(r"\d{1,9}", str(key)) and isinstance(name, str | int) for key, name in value.items())
-
-
-def _quote(value: object) -> str:
-    """Return a value of a file for a message, printable and short."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # a whole number of thousands of digits, or lists within lists
-        text = type(value).__name__
-    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."

@@ -16,7 +16,7 @@ from gelora_cli.config.checks import declared_problems
 from gelora_cli.config.defaults import composed_values, resolved_defaults
 from gelora_cli.config.help import key_lines
 from gelora_cli.config.identity import identity_values
-from gelora_cli.config.keys import Declaration, accepted_words, declared_keys, key, section
+from gelora_cli.config.keys import Declaration, accepted_words, declared_keys, key, section, written_value
 from gelora_cli.config.override_values import keys
 from gelora_cli.config.overrides import override_problems, replaced_values
 from gelora_cli.config.schema import MethodConfig, PresetConfig, RunConfig, tracker_keys
@@ -103,6 +103,13 @@ def test_a_key_without_a_declaration_or_help_is_an_error() -> None:
     for help_text in ("", "two\nlines"):
         with pytest.raises(ValueError, match="one line of help"):
             Declaration(help=help_text)
+
+
+def test_a_value_is_shown_as_a_user_writes_it() -> None:
+    assert written_value([None, True, 32.0, 1e-05, "a"]) == "[null,true,32,1e-05,a]"
+    for word in ("seed=[a,true]", "seed=3.0"):
+        (problem,), _ = override_problems("run", [word], None)
+        assert problem.startswith(f"{word}: ")
 
 
 def test_words_that_are_accepted_are_completed_and_checked_alike() -> None:

@@ -137,11 +137,11 @@ def test_unknown_kind_works_by_hand(tiny: dict[str, ResolvedModel], blocks: str)
 @pytest.mark.parametrize(
     ("blocks", "linears", "named"),
     [
-        ("encoder.layers", ERNIE, "Did you mean encoder.layer?"),
-        ("encoder", ERNIE, "it has these lists: encoder.layer."),
-        ("encoder.layer", {"query": "attention.self.querry"}, "Did you mean attention.self.query?"),
+        ("encoder.layers", ERNIE, "did you mean encoder.layer?"),
+        ("encoder", ERNIE, "accepted: encoder.layer"),
+        ("encoder.layer", {"query": "attention.self.querry"}, "did you mean attention.self.query?"),
         ("encoder.layer", {"query": "attention"}, "is a ErnieAttention"),
-        ("encoder.layer", {"querry": "attention.self.query"}, "Did you mean query?"),
+        ("encoder.layer", {"querry": "attention.self.query"}, "did you mean query?"),
         ("encoder.layer", {"up": "intermediate.dense"}, "at least one of query"),
     ],
 )
