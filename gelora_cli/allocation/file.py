@@ -13,6 +13,7 @@ from gelora_cli.allocation.notes import weights_note
 from gelora_cli.allocation.problem import AllocationProblem, Granularity, Weights, exact_number
 from gelora_cli.allocation.rank_file import FileEntry, RankFile, read_rank_file
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.messages import join_texts
 from gelora_cli.core.registries import ALLOCATORS
 
 NAMED = 3
@@ -134,16 +135,11 @@ def _check_keys(file: RankFile, given: set[str], known: Sequence[str], what: str
     unknown = [entry for entry in file.entries if entry.key.lstrip("0") not in known and entry.key not in known]
     if unknown:
         near = difflib.get_close_matches(unknown[0].key, known, n=1) if what != "block" else []
-        accepted = f"did you mean {near[0]}?" if near else f"accepted: {_some(known)}"
+        accepted = f"did you mean {near[0]}?" if near else f"accepted: {join_texts(known, most=NAMED)}"
         raise file.error(f"{unknown[0].where} names no {what} of this model; {accepted}")
     missing = [name for name in known if name not in given]
     if missing:
-        raise file.error(f"it lacks {what} {_some(missing)}; give each a value, 0 among them")
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+        raise file.error(f"it lacks {what} {join_texts(missing, most=NAMED)}; give each a value, 0 among them")
 
 
 def _exact(entry: FileEntry) -> Fraction:

@@ -13,6 +13,7 @@ from typing import ClassVar
 from gelora_cli.allocation.base import Allocator, SignalT
 from gelora_cli.allocation.problem import AllocationProblem, Granularity, Weights, exact_number
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.messages import join_texts
 
 
 class LinearAllocator(Allocator[SignalT]):
@@ -53,10 +54,6 @@ def check_measured(names: Sequence[str], measured: Mapping[str, object], signal:
     missing = [name for name in names if name not in measured]
     if missing:
         raise GeloraError(
-            f"the signal {signal} has no row for {missing[0]}{_and_more(len(missing) - 1)}: it was measured on another "
+            f"the signal {signal} has no row for {join_texts(missing, most=1)}: it was measured on another "
             "model. Measure again with force=true."
         )
-
-
-def _and_more(count: int) -> str:
-    return f" and {count} more" if count else ""

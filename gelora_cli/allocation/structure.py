@@ -11,9 +11,12 @@ from collections.abc import Sequence
 
 from gelora_cli.core.artifacts.model_map import BlockMap, LinearShape, ModelMap
 from gelora_cli.core.budget import adapted_linears
+from gelora_cli.core.messages import join_texts
 
 FUSED_ROLES = {"qkv": ("query, key and value", "The three"), "gate_up": ("gate and up", "The two")}
 """Roles of fused projections -> their parts, and how a sentence takes them up."""
+MOST_COSTS = 6
+"""Different costs in a sentence."""
 LORA_UNITS = {"rank": 0, "direction": 0, "triplet": 1, "gate": 1}
 """What plans count that is a row of A and a column of B -> the numbers beside these two.
 
@@ -99,13 +102,8 @@ def _costs_note(costs: Sequence[int], unit: str) -> str:
         blocks = f"block {first}" if last == first else f"blocks {first} to {last}"
         parts.append(f"{cost:,} in {blocks}")
         first = last + 1
-    what = _unit_text(unit)
     return (
-        f"The blocks differ in size, and {what} costs {_shortened(parts)} parameters. The budget counts parameters: "
-        "budget=rank:r is what rank r in every block costs."
+        f"The blocks differ in size, and so does the cost of {_unit_text(unit)} in parameters: "
+        f"{join_texts(parts, most=MOST_COSTS)}. The budget counts parameters: budget=rank:r is what rank r in every "
+        "block costs."
     )
-
-
-def _shortened(parts: Sequence[str], most: int = 6) -> str:
-    """Return the first parts of a list."""
-    return ", ".join(parts[:most]) + (", ..." if len(parts) > most else "")

@@ -29,6 +29,7 @@ from gelora_cli.core.environment import git_commit
 from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.files import read_text, write_atomic
 from gelora_cli.core.locks import wait_for_file
+from gelora_cli.core.messages import join_texts
 from gelora_cli.core.run_reader import RunFiles
 from gelora_cli.core.status import run_status
 
@@ -218,9 +219,9 @@ def _find_runs(found: _Found, places: Iterable[Path], contents: _Contents) -> No
             found.refused.append(str(error))
     if clashes:
         raise GeloraError(
-            f"{_some(clashes)}: a run of this path with other files is in the archive already, or in another of the "
-            "places given. Name another output=FILE, or leave that place out. force=true begins the archive from "
-            "scratch."
+            f"{join_texts(clashes, most=MOST_NAMED)}: a run of this path with other files is in the archive already, "
+            "or in another of the places given. Name another output=FILE, or leave that place out. force=true begins "
+            "the archive from scratch."
         )
 
 
@@ -349,8 +350,3 @@ def _nothing_found(places: Sequence[Path], found: _Found) -> str:
     reasons += found.refused[:MOST_NAMED]
     where = ", ".join(map(str, places))
     return f"nothing to pack at or below {where}{': ' if reasons else ''}{'; '.join(reasons)}. Give finished runs."
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -51,18 +51,18 @@ def quote_path(path: object) -> str:
     return text if text.isprintable() else repr(text)
 
 
-def join_names(names: Iterable[object]) -> str:
-    """Return names joined by commas; the last ones are only counted if they would fill the message."""
-    return join_texts(quote_name(name) for name in names)
+def join_names(names: Iterable[object], *, most: int | None = None) -> str:
+    """Return names joined by commas; those after the first `most`, or that would fill the message, are only counted."""
+    return join_texts((quote_name(name) for name in names), most=most)
 
 
-def join_texts(parts: Iterable[str]) -> str:
-    """Return texts, whose names are quoted already, as `join_names` joins names."""
+def join_texts(parts: Iterable[str], *, most: int | None = None) -> str:
+    """Return texts, whose names are quoted already, as `join_names` joins names; the first is always among them."""
     texts = [*parts]
     length = 0
     for position, text in enumerate(texts):
         length += len(text) + 2
-        if length > LONGEST_LIST:
+        if position == most or (position and length > LONGEST_LIST):
             return f"{', '.join(texts[:position])} and {len(texts) - position:,} more"
     return ", ".join(texts)
 

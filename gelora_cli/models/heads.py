@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from gelora_cli.core.messages import join_names
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 MOST_NAMES = 6
 """Label names in a message."""
-LONGEST_NAME = 40
-"""Characters of a label name in a message."""
 MULTI_LABEL: Literal["multi_label_classification"] = "multi_label_classification"
 """The `problem_type` in config.json by which transformers takes the sigmoid of each label's logit."""
 
@@ -100,8 +99,9 @@ class LabelHead(HeadSpec):
 
     def choose(self, saved: tuple[str, ...], positional: bool) -> HeadChoice:
         """Take a head over if it names the same labels; `positional` takes its rows as they are."""
+        saved_names, task_names = join_names(saved, most=MOST_NAMES), join_names(self.label_names, most=MOST_NAMES)
         if positional:
-            names = f"{_join_labels(saved) or 'no names'} for {_join_labels(self.label_names)}"
+            names = f"{saved_names or 'no names'} for {task_names}"
             return HeadChoice(True, f"that of the weights by position (model.head=positional): {names}")
         if not saved:
             return HeadChoice(
@@ -110,7 +110,6 @@ class LabelHead(HeadSpec):
         # Names match whatever their case. A label that the weights lack gets row -1, so the order is no permutation.
         saved_row = {name.strip().casefold(): row for row, name in enumerate(saved)}
         order = tuple(saved_row.get(name.strip().casefold(), -1) for name in self.label_names)
-        saved_names, task_names = _join_labels(saved), _join_labels(self.label_names)
         if sorted(order) != list(range(len(saved))):
             return HeadChoice(False, f"drawn from the seed: that of the weights is for {saved_names}, not {task_names}")
         if list(order) == sorted(order):
@@ -202,10 +201,3 @@ class LanguageHead(HeadSpec):
     def loading_arguments(self, config: PreTrainedConfig) -> dict[str, Any]:
         """Return none."""
         return {}
-
-
-def _join_labels(names: Sequence[str]) -> str:
-    """Return the first label names for a message, cut if they are long and without what a terminal would obey."""
-    printable = [name if name.isprintable() else ascii(name) for name in names[:MOST_NAMES]]
-    cut = [name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..." for name in printable]
-    return ", ".join(cut) + (", ..." if len(names) > MOST_NAMES else "")

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.messages import join_texts
 from gelora_cli.models.files import read_config_json
 from gelora_cli.models.kinds.base import kind_of
 from gelora_cli.models.locate import ResolvedModel
@@ -132,4 +133,4 @@ def _compare(first: nn.Module, other: nn.Module, number: int) -> str:
 
 
 def _shortened(names: Sequence[str]) -> str:
-    return (", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")) or "nothing"
+    return join_texts(names, most=MOST_NAMES) or "nothing"

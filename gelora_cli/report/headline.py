@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from gelora_cli.core.messages import join_texts
 from gelora_cli.report.analysis import Analysis
 from gelora_cli.report.comparison import Comparison
 from gelora_cli.report.groups import display_name
@@ -110,5 +111,4 @@ def _sides(shown: Sequence[_Test]) -> Iterator[str]:
     below = list(dict.fromkeys(test.name for test in shown if test.above <= 0))
     for side, names in (("Above it", above), ("Below it", below)):
         if names:
-            rest = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-            yield f"{side}: {', '.join(names[:MOST_NAMES])}{rest}."
+            yield f"{side}: {join_texts(names, most=MOST_NAMES)}."

@@ -17,7 +17,15 @@ from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.logs import LOGGER, setup_logging
-from gelora_cli.core.messages import escape_controls, escape_formula, escape_markdown, markdown_code
+from gelora_cli.core.messages import (
+    escape_controls,
+    escape_formula,
+    escape_markdown,
+    join_names,
+    join_texts,
+    markdown_code,
+    suggest,
+)
 from gelora_cli.pipeline.card import model_card
 from gelora_cli.pipeline.card_facts import CardFacts
 from gelora_cli.report.build import write_report
@@ -173,3 +181,17 @@ def test_an_error_with_an_escape_sequence_is_shown_escaped(
     assert command_line(["ls"]) == 2
     assert "\x1b" not in capsys.readouterr().err
     assert sys.stderr is not None
+
+
+def test_a_list_counts_what_it_does_not_name() -> None:
+    assert join_names(["a", "b", "c"], most=2) == "a, b and 1 more"
+    assert join_names(["a", "b"], most=2) == "a, b"
+    assert join_texts([], most=1) == ""
+    long = "x" * 150
+    assert join_texts([long, long, "c"], most=3) == f"{long} and 2 more"
+    assert join_texts([2 * long, "b"]) == f"{2 * long} and 1 more"  # the first is named, however long
+
+
+def test_a_suggestion_says_where_nothing_is_accepted() -> None:
+    assert suggest("moodd", ["text", "mood"]) == "did you mean mood? accepted: mood, text"
+    assert suggest("mood", []) == "accepted: none"

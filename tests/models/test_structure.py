@@ -85,14 +85,14 @@ def test_blocks_of_different_size_pay_what_they_cost() -> None:
         costs = [512, 384, 512]
         assert plan.adapter_params == sum(rank * cost for rank, cost in zip(plan.ranks, costs, strict=True))
         assert plan.budget_params == 4 * sum(costs) >= plan.adapter_params
-        assert "costs 512 in block 1, 384 in block 2, 512 in block 3 parameters" in format_plan(plan)
+        assert "in parameters: 512 in block 1, 384 in block 2, 512 in block 3" in format_plan(plan)
     assert plan_method(profile.model_map, {"idim": profile}, parse_budget("rank:4"), method="lora").ranks == (4, 4, 4)
 
 
 def test_a_triplet_costs_one_number_more() -> None:
     shapes = make_map([(64, 64), (64, 32)])
     plan = plan_method(shapes, {}, parse_budget("3000"), method="adalora")
-    assert "a triplet costs 516 in block 1, 388 in block 2 parameters" in format_plan(plan)
+    assert "the cost of a triplet in parameters: 516 in block 1, 388 in block 2." in format_plan(plan)
 
 
 @pytest.mark.parametrize(
