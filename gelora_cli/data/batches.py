@@ -67,6 +67,16 @@ def micro_batches(
     return [(part, True) if len(part) else (rows[:1], False) for part in parts]
 
 
+def own_parts(rows: NDArray[np.int64], process: int, processes: int, size: int | None) -> list[NDArray[np.int64]]:
+    """Return a process's rows of a global batch (B,) in parts of at most `size` rows; None takes them as one part.
+
+    Unlike in training, processes may have unequally many: gradients are exchanged only after the last part.
+    """
+    local_rows = rows[process::processes]
+    step = size or max(1, len(local_rows))
+    return [local_rows[start : start + step] for start in range(0, len(local_rows), step)]
+
+
 def padded_load(lengths: NDArray[np.int64], batches: Iterable[NDArray[np.int64]]) -> Load:
     """Return what goes through a model in batches whose rows are padded to the longest of each.
 

@@ -11,7 +11,7 @@ from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.errors import GeloraError, RunError
 from gelora_cli.core.messages import quote
 from gelora_cli.core.registries import METHODS
-from gelora_cli.data.batches import epoch_batches, micro_batches, padded_load
+from gelora_cli.data.batches import epoch_batches, own_parts, padded_load
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.data.splits import draw_rows
 from gelora_cli.models.operations import UpdateWork, model_operations
@@ -105,7 +105,7 @@ class FirstGradients:
         parts: list[NDArray[np.int64]] = []
         for batch in first_batches(self.split, settings, examples):
             for process in range(processes):
-                parts += [rows for rows, _ in micro_batches(batch, process, processes, settings.micro_batch_size)]
+                parts += own_parts(batch, process, processes, settings.micro_batch_size)
         # As if the weights of all linears of the blocks had a gradient, not only those that are named [ours].
         work = UpdateWork(trains_weights=True, trains_head=False)
         self.operations += model_operations(session.shapes, padded_load(self.split.lengths, parts), work)

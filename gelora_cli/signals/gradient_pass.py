@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from gelora_cli.data.encoding import EncodedSplit
+    from gelora_cli.data.batches import own_parts
+from gelora_cli.data.encoding import EncodedSplit
 
 GB = 1e9
 SMALL_ROOM = GB
@@ -223,12 +224,9 @@ def local_parts(
 ) -> list[tuple[NDArray[np.int64], bool]]:
     """Return the parts of a global batch (B,) that a process measures, of `size` rows or less, and whether each counts.
 
-    Every process must take part in the sums. One without a row borrows one that does not count. Otherwise a process may
-    have fewer parts than another: unlike in training, gradients are exchanged only after the last part.
+    Every process must take part in the sums. One without a row borrows one that does not count.
     """
-    local_rows = rows[process::processes]
-    parts = [(local_rows[start : start + size], True) for start in range(0, len(local_rows), size)]
-    return parts or [(rows[:1], False)]
+    return [(part, True) for part in own_parts(rows, process, processes, size)] or [(rows[:1], False)]
 
 
 @contextmanager

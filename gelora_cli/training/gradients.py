@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gelora_cli.core.distributed import sum_over_processes
-from gelora_cli.data.batches import epoch_batches
+from gelora_cli.data.batches import epoch_batches, own_parts
 from gelora_cli.data.collate import collate
 from gelora_cli.data.encoding import EncodedSplit
 from gelora_cli.signals.gradient_pass import measuring
@@ -58,10 +58,9 @@ def mean_gradients(
     gradients: dict[str, torch.Tensor] = {}
     with measuring(model, weights, {}):
         for batch in batches:
-            local_rows = batch[accelerator.process_index :: accelerator.num_processes]
-            size = settings.micro_batch_size or max(1, len(local_rows))
-            for start in range(0, len(local_rows), size):
-                part = collate(split, local_rows[start : start + size], pad_token_id, accelerator.device)
+            process, processes = accelerator.process_index, accelerator.num_processes
+            for rows in own_parts(batch, process, processes, settings.micro_batch_size):
+                part = collate(split, rows, pad_token_id, accelerator.device)
                 losses = settings.loss(model, part)  # (B of the part,)
                 (losses.sum() / divisor).backward()  # type: ignore[no-untyped-call]
         for name, weight in weights.items():

@@ -106,7 +106,7 @@ A run is counted where its configuration is the plan's, with the settings of the
 refused when they are packed. A stage of your own is an entry in `plan.yaml`, and a question of your own one in
 `questions.yaml`: commit it before its runs end.
 
-The same runs as one page, with every pair and picture:
+All runs of the archive as one page, with every pair and picture; those of rounds that are not complete are among them:
 
 ```bash
 gelora report {archive} output=report
