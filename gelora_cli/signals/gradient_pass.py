@@ -20,6 +20,7 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.progress import log_through_progress, progress
 from gelora_cli.core.registries import TASK_KINDS
+from gelora_cli.data.batches import own_parts
 from gelora_cli.models.modes import evaluating
 from gelora_cli.signals.base import SignalContext
 from gelora_cli.signals.weight_gradients import WeightGradients
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from gelora_cli.data.batches import own_parts
-from gelora_cli.data.encoding import EncodedSplit
+    from gelora_cli.data.encoding import EncodedSplit
 
 GB = 1e9
 SMALL_ROOM = GB
