@@ -227,7 +227,7 @@ class Trainer:
         # Every process reads the same sum, so that all of them refuse a loss that is not finite at the same step.
         loss = float(self.accelerator.reduce(state.loss_sum, "sum")) / state.loss_divisor
         now = time.perf_counter()
-        rate = state.loss_examples / (now - state.last_reading)
+        rate = (state.examples - state.examples_at_last_reading) / (now - state.last_reading)
         if not math.isfinite(loss):
             last = f"{state.losses[-1]:.4f}" if state.losses else "none"
             raise RunError(
@@ -237,7 +237,8 @@ class Trainer:
             )
         state.losses.append(loss)
         state.loss_sum = state.loss_sum.new_zeros(())
-        state.loss_examples, state.loss_divisor, state.last_reading = 0, 0, now
+        state.loss_examples, state.loss_divisor = 0, 0
+        state.last_reading, state.examples_at_last_reading = now, state.examples
         reading = LossReading(loss, state.last_learning_rate(), now - state.started, rate)
         for callback in self.callbacks:
             callback.on_loss(self, reading)

@@ -53,6 +53,7 @@ class TrainingState:
         loss_sum: this process's sum of losses since the last reading, () on the device, so that adding never waits.
         loss_examples: the examples of all processes since the last reading.
         loss_divisor: what the sum of their losses is divided by (`EncodedSplit.loss_divisor`).
+        examples_at_last_reading: `examples` at the time `last_reading`, for the rate of this process's own steps.
         losses: the mean losses of all readings.
         evaluation_seconds: time spent on evaluating and observing.
         is_finite: whether the losses of all processes were finite at the last `state_dict`, which every process knows.
@@ -79,6 +80,7 @@ class TrainingState:
         # Both are moved so that differences to now are right: `started` counts the seconds of previous attempts as
         # well, `last_reading` leaves out evaluations.
         self.started = self.last_reading = time.perf_counter()
+        self.examples_at_last_reading = 0
 
     @contextlib.contextmanager
     def exclude_from_training_time(self) -> Iterator[None]:
@@ -141,7 +143,9 @@ class TrainingState:
         self.losses, self.evaluations = list(state.losses), list(state.evaluations)
         self.before = state.before
         self.evaluation_seconds, self.settled_epoch = state.evaluation_seconds, state.settled_epoch
-        self.started, self.last_reading = time.perf_counter() - state.seconds, time.perf_counter()
+        now = time.perf_counter()
+        self.started, self.last_reading = now - state.seconds, now
+        self.examples_at_last_reading = self.examples  # those of the previous attempt took other seconds
         self._load_parameters(tensors)
         if self.adapted.load_state is not None:
             self.adapted.load_state(strip_prefix("method/", tensors))

@@ -97,6 +97,28 @@ def test_a_first_evaluation_is_recorded_and_survives_a_checkpoint(tiny_models: d
     assert epochs == [0]
 
 
+def test_the_rate_after_a_resume_is_that_of_its_own_steps(tiny_models: dict[str, Path]) -> None:
+    class Stops(Callback):
+        def on_step(self, trainer: Trainer) -> None:
+            raise KeyboardInterrupt
+
+    class Reads(Callback):
+        def on_loss(self, trainer: Trainer, reading: LossReading) -> None:
+            readings.append((trainer.state.step, trainer.state.examples, reading))
+
+    readings: list[tuple[int, int, LossReading]] = []
+    stopped = trainer(tiny_models["bert"], Stops())
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit()
+    checkpoint = stopped.state.state_dict()
+    assert checkpoint is not None
+    trainer(tiny_models["bert"], Reads()).fit(checkpoint)
+    step, examples, reading = readings[0]
+    assert (checkpoint.state.step, step) == (1, 2)
+    seconds = reading.seconds - checkpoint.state.seconds
+    assert reading.examples_per_second == pytest.approx((examples - checkpoint.state.examples) / seconds, rel=1e-6)
+
+
 def test_the_line_of_progress_has_the_newest_value(
     tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
