@@ -233,6 +233,26 @@ def test_adalora_in_a_single_step_keeps_the_budget(bert: Path) -> None:
         assert attached.ranks()[1] <= (attached.plan.budget_params or 0)
 
 
+def test_shares_of_the_steps_are_taken_as_they_are_written(bert: Path) -> None:
+    # As floats, 0.55 * 100 and 0.07 * 100 are above 55 and 7, 0.29 * 100 is below 29, and 0.545 * 100 rounds to 55.
+    def attached(method: str, **changes: Any) -> AdaptedModel:
+        found = case(bert, method, **changes)
+        return replace(found, request=replace(found.request, total_steps=100)).attach()
+
+    cut = attached("cut", cut_at=0.55)
+    assert cut.restarted is not None
+    assert cut.restarted(55)
+    assert not cut.restarted(56)
+    sora = attached("sora", prune_at=0.07)
+    assert sora.after_step is not None
+    assert sora.budget_reached is not None
+    sora.after_step(7)
+    assert sora.budget_reached()
+    adalora: Any = attached("adalora", tinit=0.29, tfinal=0.29, delta_t=0.545).model
+    config = adalora.peft_config["default"]
+    assert (config.tinit, config.tfinal, config.deltaT) == (29, 29, 54)
+
+
 def test_adaloras_weights_are_selected_only_after_its_last_allocation(bert: Path) -> None:
     # Between allocations that are some steps apart masked triplets train again: the budget holds only at the end.
     found = case(bert, "adalora", tinit=0.1, tfinal=0.3, delta_t=0.2)

@@ -10,6 +10,7 @@ from peft import AdaLoraConfig, PeftModel
 from peft.tuners.adalora import AdaLoraModel, RankAllocator, SVDLinear
 from torch import nn
 
+from gelora_cli.allocation.planning import as_written
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.methods.base import AdaptedModel, MethodContext, strip_prefix
@@ -41,9 +42,9 @@ def attach_adalora(context: MethodContext[AdaLoraSettings]) -> AdaptedModel:
         target_modules=list(plan.rank_pattern),
         modules_to_save=list(context.model_map.head_modules),
         total_step=total,
-        tinit=int(settings.tinit * total),
-        tfinal=int(settings.tfinal * total),
-        deltaT=max(1, round(settings.delta_t * total)),
+        tinit=int(as_written(settings.tinit) * total),
+        tfinal=int(as_written(settings.tfinal) * total),
+        deltaT=max(1, round(as_written(settings.delta_t) * total)),
         orth_reg_weight=settings.orthogonality,
     )
     model = wrap(context, config)

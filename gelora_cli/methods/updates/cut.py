@@ -15,6 +15,7 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
+from gelora_cli.allocation.planning import as_written
 from gelora_cli.core.devices import seeded
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.methods.base import AdaptedModel, MethodContext
@@ -110,8 +111,7 @@ class _Cut:
         layers = layers_of(model, LoraLayer)
         self.layers: dict[str, Any] = {name: layers[name] for name in context.plan.rank_pattern}  # in the plan's order
         self.costs = {name: layer.in_features + layer.out_features for name, layer in self.layers.items()}
-        total = context.total_steps
-        self.cut_step = min(total, math.ceil(context.settings.cut_at * total))
+        self.cut_step = math.ceil(as_written(context.settings.cut_at) * context.total_steps)
         self.kept: dict[str, int] = {}
 
     def attached(self) -> AdaptedModel:

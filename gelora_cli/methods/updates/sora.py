@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from gelora_cli.allocation.planning import as_written
 from gelora_cli.core.artifacts.adapter import SavedAdapter
 from gelora_cli.core.devices import seeded
 from gelora_cli.core.logs import LOGGER
@@ -112,7 +113,7 @@ class _Gates:
         self.threshold = settings.threshold_total / context.total_steps
         self.shrink = SHRINK[settings.threshold_rule]
         self.penalty = settings.gate_penalty
-        self.prune_step = math.ceil(settings.prune_at * context.total_steps)
+        self.prune_step = math.ceil(as_written(settings.prune_at) * context.total_steps)
         self.norm_params = context.model_map.norm_params if settings.layer_norms else 0
         self.open: dict[str, torch.Tensor] = {}
 
