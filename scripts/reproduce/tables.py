@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -40,9 +41,9 @@ def finished(work: Work) -> list[RunResult]:
 
 def published_notes(runs: Iterable[RunResult]) -> list[str]:
     """Name the tasks without published figures, and those with figures of other models only, which give no gap."""
-    figures, notes = read_published(PUBLISHED), []
+    notes = []
     for task, model in sorted({(run.task, run.model) for run in runs}):
-        models = {figure.model for figure in figures if figure.task == task}
+        models = {figure.model for figure in published(task)}
         if not models:
             notes.append(f"no published figure for {task}")
         elif not models & {"", model}:
@@ -115,7 +116,7 @@ def cost_notes(models: Iterable[str]) -> list[str]:
         "Medians over seeds; the methods took turns, seed by seed, on one machine. Negative: GeLoRA takes longer. A "
         "profile is measured once for all seeds, and here counted whole for each.",
         "",
-        f"PublishedFigure, of {lowest.model}: {lowest.value} to {highest.value} % less than adaptive methods "
+        f"Published, of {lowest.model}: {lowest.value} to {highest.value} % less than adaptive methods "
         f"({lowest.source}). So it stands beside the column without the profile, of adaptive methods; ours is of "
         f"{', '.join(sorted(models))}.",
     ]
@@ -174,7 +175,13 @@ def same_budget(figure: PublishedFigure, setting: Setting) -> bool:
 
 def published(task: str) -> list[PublishedFigure]:
     """Return the published figures of a task or a mean."""
-    return [figure for figure in read_published(PUBLISHED) if figure.task == task]
+    return [figure for figure in published_figures() if figure.task == task]
+
+
+@functools.cache
+def published_figures() -> list[PublishedFigure]:
+    """Return all published figures."""
+    return read_published(PUBLISHED)
 
 
 def ablation_table(request: Request, work: Work) -> None:
