@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import re
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from accelerate.state import AcceleratorState
@@ -68,18 +70,25 @@ GPU_NOTES = (
 def main() -> None:
     """Measure, print and write the record."""
     options = parse()
+    with tempfile.TemporaryDirectory(prefix="training-") as scratch:
+        record = measured(options, Path(scratch))
+    finish(record, quick=options.quick)
+
+
+def measured(options: argparse.Namespace, scratch: Path) -> BenchmarkRecord:
+    """Measure every case and return the record; weights that are drawn lie in `scratch` meanwhile."""
     glue = require_glue(options.glue)
     examples = options.examples or (320 if options.quick else 640)
     rounds = options.rounds or (2 if options.quick else 7)
     first = cola_case(glue, options.model, examples)
     cases = [first]
     if torch.cuda.is_available():
-        cases += [random_case(name, first) for name in options.shapes]
+        cases += [random_case(name, first, scratch) for name in options.shapes]
     goal = 1.3 if torch.cuda.is_available() else 1.15
     tables, best_ratios, series = [], [], []
     for case in cases:
         for precision in DTYPES:
-            timings = measure(case, precision, rounds, usual=case is first)
+            timings = measure(case, precision, rounds, scratch, usual=case is first)
             table = speeds(case, precision, timings)
             show(table)
             tables.append(table)
@@ -91,7 +100,7 @@ def main() -> None:
             share = shares(case, precision, timings)
             show(share)
             tables.append(share)
-    record = BenchmarkRecord(
+    return BenchmarkRecord(
         name="training",
         machine_kind=machine_kind(),
         title="LoRA training",
@@ -116,7 +125,6 @@ def main() -> None:
             values_label="examples per second",
         ),
     )
-    finish(record, quick=options.quick)
 
 
 def parse() -> argparse.Namespace:
@@ -138,13 +146,13 @@ def machine_kind() -> str:
     return next((word for word in words if re.search(r"\d", word)), "gpu")
 
 
-def measure(case: Case, precision: str, rounds: int, *, usual: bool) -> dict[str, Timing]:
+def measure(case: Case, precision: str, rounds: int, scratch: Path, *, usual: bool) -> dict[str, Timing]:
     """Return the seconds of a pass over the rows for every candidate; `usual`: also of transformers' Trainer."""
     AcceleratorState._reset_state()  # a process has one precision otherwise
     passes, theirs = rounds + 1, {}
     if usual:  # first, since transformers' arguments reset what accelerate has set up
         is_best = precision == "bf16"
-        theirs = {BEST if is_best else USUAL: transformers_pass(case, at_its_best=is_best)}
+        theirs = {BEST if is_best else USUAL: transformers_pass(case, scratch, at_its_best=is_best)}
     candidates: dict[str, Callable[[], object]] = {
         GELORA: gelora_pass(case, precision, passes),
         FAST: gelora_pass(case, precision, passes, fast=True),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -110,8 +109,11 @@ def cola_case(glue: Path, model: Path | None, examples: int) -> Case:
     return Case("minilm", model, encode(split, tokenizer, 128))
 
 
-def random_case(name: str, like: Case) -> Case:
-    """Return a model of a known shape with drawn weights, and drawn tokens in the lengths of another case."""
+def random_case(name: str, like: Case, scratch: Path) -> Case:
+    """Return a model of a known shape with drawn weights, written below `scratch`, and drawn tokens.
+
+    The rows have the lengths of those of another case.
+    """
     import transformers
 
     if name == "bert_base":
@@ -120,7 +122,7 @@ def random_case(name: str, like: Case) -> Case:
     else:
         config = transformers.DebertaV2Config(**DEBERTA_V3_BASE)
         model = transformers.DebertaV2Model(config)
-    directory = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+    directory = scratch / name
     model.save_pretrained(directory)
     rows = like.rows
     tokens = np.random.default_rng(0).integers(1000, config.vocab_size, len(rows.tokens)).astype(np.int32)
@@ -212,7 +214,7 @@ def peft_model(case: Case) -> Any:
     return get_peft_model(loaded.model, config)
 
 
-def transformers_pass(case: Case, *, at_its_best: bool) -> Callable[[], object]:
+def transformers_pass(case: Case, scratch: Path, *, at_its_best: bool) -> Callable[[], object]:
     """Return a pass of transformers' own Trainer over the rows, padded to the longest of each batch.
 
     At its best it groups rows by length and runs in bfloat16. As people run it, it does neither.
@@ -227,7 +229,7 @@ def transformers_pass(case: Case, *, at_its_best: bool) -> Callable[[], object]:
     ]
     best: dict[str, Any] = {"bf16": True, "train_sampling_strategy": "group_by_length"} if at_its_best else {}
     arguments = transformers.TrainingArguments(
-        output_dir=tempfile.mkdtemp(),
+        output_dir=str(scratch / "trainer"),  # it makes the directory, and nothing in it
         per_device_train_batch_size=BATCH,
         num_train_epochs=1,
         learning_rate=RATE,
