@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -119,6 +119,30 @@ class Command(ABC, Generic[Config]):
         Raises:
             GeloraError: what is wrong, in one message for the user.
         """
+
+
+@dataclass
+class ExtendedRunConfig(RunConfig):
+    """The keys of a run, beside which a command declares its own."""
+
+    @property
+    def run_config(self) -> RunConfig:
+        """Return the keys of a run alone, which are what is frozen and hashed."""
+        return RunConfig(**{item.name: getattr(self, item.name) for item in fields(RunConfig)})
+
+
+RunConfigT = TypeVar("RunConfigT", bound=RunConfig)
+
+
+class RunCommand(Command[RunConfigT]):
+    """A command whose defaults are those of the task and its presets."""
+
+    def with_defaults(self, config: RunConfigT) -> RunConfigT:
+        """Return the configuration with the names of its task and the training settings of its preset."""
+        from gelora_cli.config.complete import with_task
+        from gelora_cli.config.presets import with_presets
+
+        return with_presets(with_task(config))
 
 
 def check_values(config: Any) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gelora_cli.commands.base import Command, check_values, is_sweep, relative
+from gelora_cli.commands.base import ExtendedRunConfig, RunCommand, check_values, is_sweep, relative
 from gelora_cli.commands.terminal import next_commands, wrapped
 from gelora_cli.config.keys import key
-from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import COMMANDS, SIGNALS
 
@@ -25,21 +24,16 @@ BUDGET = "budget=0.1M"
 
 
 @dataclass
-class ProfileCommandConfig(RunConfig):
+class ProfileCommandConfig(ExtendedRunConfig):
     """The keys of a run, and what is measured."""
 
     signals: list[str] = key(
         ["idim"], help="what to measure; methods read these signals", choices=SIGNALS.names, identity=False, common=True
     )
 
-    @property
-    def run_config(self) -> RunConfig:
-        """Return the keys of a run alone, which are what is frozen and hashed."""
-        return RunConfig(**{item.name: getattr(self, item.name) for item in fields(RunConfig)})
-
 
 @COMMANDS.register
-class Profile(Command[ProfileCommandConfig]):
+class Profile(RunCommand[ProfileCommandConfig]):
     """Measure signals, which runs share."""
 
     name = "profile"
@@ -52,13 +46,6 @@ class Profile(Command[ProfileCommandConfig]):
     refused_keys = ("dry_run",)
     launchable = True
     sweepable = True
-
-    def with_defaults(self, config: ProfileCommandConfig) -> ProfileCommandConfig:
-        """Return the configuration with the names of its task and the training settings of its preset."""
-        from gelora_cli.config.complete import with_task
-        from gelora_cli.config.presets import with_presets
-
-        return with_presets(with_task(config))
 
     def measured_signals(self, config: ProfileCommandConfig) -> tuple[str, ...]:
         """Return the signals, each once."""

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gelora_cli.commands.base import Command, is_sweep
+from gelora_cli.commands.base import RunCommand, is_sweep
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.registries import COMMANDS
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @COMMANDS.register
-class Run(Command[RunConfig]):
+class Run(RunCommand[RunConfig]):
     """Profile, assign ranks, fine-tune, evaluate."""
 
     name = "run"
@@ -31,13 +31,6 @@ class Run(Command[RunConfig]):
     launchable = True
     sweepable = True
     writes_run = True
-
-    def with_defaults(self, config: RunConfig) -> RunConfig:
-        """Return the configuration with the names of its task and the training settings of its preset."""
-        from gelora_cli.config.complete import with_task
-        from gelora_cli.config.presets import with_presets
-
-        return with_presets(with_task(config))
 
     def handle(self, config: RunConfig, paths: list[Path], typed: str) -> Outcome:
         """Run every stage that is not done, and print where the results are."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gelora_cli.commands.base import Command
+from gelora_cli.commands.base import ExtendedRunConfig, RunCommand
 from gelora_cli.commands.tune_keys import TuneConfig
 from gelora_cli.config.keys import section
-from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import COMMANDS
 
@@ -18,19 +17,14 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class TuneCommandConfig(RunConfig):
+class TuneCommandConfig(ExtendedRunConfig):
     """The keys of a run, and how it is tuned."""
 
     tune: TuneConfig = section(TuneConfig, help="how learning rates and other settings are searched")
 
-    @property
-    def run_config(self) -> RunConfig:
-        """Return the keys of a run alone, which are what is frozen and hashed."""
-        return RunConfig(**{item.name: getattr(self, item.name) for item in fields(RunConfig)})
-
 
 @COMMANDS.register
-class Tune(Command[TuneCommandConfig]):
+class Tune(RunCommand[TuneCommandConfig]):
     """Search the learning rate and other settings of several methods, with as many trials for each."""
 
     name = "tune"
@@ -42,18 +36,14 @@ class Tune(Command[TuneCommandConfig]):
     keys = TuneCommandConfig
     compares = True
 
-    def with_defaults(self, config: TuneCommandConfig) -> TuneCommandConfig:
-        """Return the configuration with the names of its task and the training settings of its preset."""
-        from gelora_cli.config.complete import with_task
-        from gelora_cli.config.presets import with_presets
-
-        return with_presets(with_task(config))
-
     def compare(self, flags: list[str], overrides: list[str], words: list[str]) -> int:
         """Run the study, and print its table."""
         from gelora_cli.commands.budget_study import names_budgets, run_budget_study
         from gelora_cli.commands.studying import run_study
+        from gelora_cli.launchers.torchrun import inside_workers
 
+        if inside_workers():
+            raise GeloraError("gelora tune starts processes itself: give launch.processes=N and leave torchrun out")
         if names_budgets(overrides):
             return run_budget_study(flags, overrides, words)
         return run_study(flags, overrides, words)
