@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -19,6 +19,7 @@ from gelora_cli.commands.studying import (
     compose_study,
     continue_study,
     directory_of_study,
+    estimate_runs,
     first_trial,
     key_of_override,
 )
@@ -32,13 +33,11 @@ from gelora_cli.core.budget import Budget, parse_budget
 from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.directories import create_directory
 from gelora_cli.core.errors import GeloraError, StoppedError
-from gelora_cli.core.files import write_atomic
 from gelora_cli.core.locks import lock_directory
 from gelora_cli.core.messages import join_names
 from gelora_cli.core.registries import COMMANDS, METHODS
 from gelora_cli.launchers.base import Launcher
 from gelora_cli.launchers.job import Job, Outcome
-from gelora_cli.launchers.torchrun import inside_workers
 from gelora_cli.report.comparison import FEWEST_SEEDS
 from gelora_cli.tuning.budget_record import BudgetQuestion, budgets_directory, make_budget_study
 from gelora_cli.tuning.search import PlannedTrial
@@ -76,15 +75,17 @@ def run_budget_study(flags: list[str], overrides: list[str], words: list[str]) -
     Raises:
         GeloraError: what is wrong with the budgets, the seeds or any method, before the first trial starts.
     """
-    if inside_workers():
-        raise GeloraError("gelora tune starts processes itself: give launch.processes=N and leave torchrun out")
     parts, tune = _compose_parts(flags, overrides, words)
     configs = [job.config for part in parts for job in part.study.jobs]
     launcher = choose_launcher(configs)
     with launcher:
-        check_inputs(launcher, [job for part in parts for job in part.first])
+        first = _numbered(parts, [part.first for part in parts])
+        check_inputs(launcher, first)
         if configs[0].dry_run:
-            return _estimate(parts, tune, launcher)
+            labels = [f"{method.label} at {part.budget}" for part in parts for method in part.study.methods]
+            return estimate_runs(
+                launcher, first, lambda outcomes: budget_dry_run_text(labels, outcomes, tune.trials, len(tune.seeds))
+            )
         directories = [part.directory() for part in parts]
         if not any((directory / Study.FILE).exists() for directory in directories):
             _check_smallest(parts[0], launcher)
@@ -188,7 +189,10 @@ def _check_smallest(part: BudgetPart, launcher: Launcher) -> None:
     Raises:
         GeloraError: with what is wrong with each.
     """
-    jobs = [replace(job, config=replace(job.config, dry_run=True)) for job in part.first]
+    jobs = []
+    for method, job in zip(part.study.methods, part.first, strict=True):
+        label = f"check of budget {part.budget}: {method.label}"
+        jobs.append(replace(job, label=label, config=replace(job.config, dry_run=True)))
     problems = []
     for method, outcome in zip(part.study.methods, checked_outcomes(launcher, jobs), strict=False):
         if outcome.code == StoppedError.exit_code:
@@ -216,19 +220,29 @@ def _check_tuned(part: BudgetPart, study: Study) -> None:
 
 def _seed_jobs(part: BudgetPart, study: Study, seeds: Sequence[int]) -> list[Job]:
     """Return the jobs of all methods at their best settings, with each seed."""
-    planned = []
+    planned, labels = [], []
     for method in study.methods:
         best = cast(Trial, method.best_trial)
-        planned += [PlannedTrial(method.label, Trial(best.number, {**best.values, "seed": seed})) for seed in seeds]
-    return part.study.trial_jobs(planned)
+        for seed in seeds:
+            planned.append(PlannedTrial(method.label, Trial(best.number, {**best.values, "seed": seed})))
+            labels.append(f"{method.label}, seed {seed}")
+    jobs = part.study.trial_jobs(planned)
+    return [replace(job, label=label) for job, label in zip(jobs, labels, strict=True)]
+
+
+def _numbered(parts: Sequence[BudgetPart], jobs_by_part: Iterable[Sequence[Job]]) -> list[Job]:
+    """Return the jobs of all budgets as those of one sweep: numbered through, with the budget in their labels."""
+    labelled = []
+    for part, jobs in zip(parts, jobs_by_part, strict=True):
+        labelled += [replace(job, label=f"budget {part.budget}, {job.label}") for job in jobs]
+    return [replace(job, number=number, count=len(labelled)) for number, job in enumerate(labelled, start=1)]
 
 
 def _run_seeds(
     parts: Sequence[BudgetPart], studies: Sequence[Study], seeds: Sequence[int], launcher: Launcher
 ) -> list[Outcome] | None:
     """Run every method at every budget with each seed; None where a signal came."""
-    jobs = [job for part, study in zip(parts, studies, strict=True) for job in _seed_jobs(part, study, seeds)]
-    jobs = [replace(job, number=number, count=len(jobs)) for number, job in enumerate(jobs, start=1)]
+    jobs = _numbered(parts, [_seed_jobs(part, study, seeds) for part, study in zip(parts, studies, strict=True)])
     print(f"gelora: {len(jobs)} runs with seeds {', '.join(map(str, seeds))} at the best settings", flush=True)
     outcomes: list[Outcome] = []
     with contextlib.suppress(StoppedError, KeyboardInterrupt):
@@ -252,25 +266,12 @@ def _check_seeds(outcomes: Sequence[Outcome]) -> None:
 
 def _finish(study: BudgetStudy, directory: Path) -> None:
     """Write the study and its picture, and print table and answer."""
-    from gelora_cli.plots.budgets import draw_budgets
-    from gelora_cli.plots.style import figure_bytes
+    from gelora_cli.plots.budgets import budgets_figure
+    from gelora_cli.plots.style import write_figure
 
-    write_atomic(directory / PICTURE, figure_bytes(draw_budgets(study), "png"))
+    write_figure(budgets_figure(study), directory / PICTURE)
     write_artifact(study, directory)
     print(budget_text(study, directory / BudgetStudy.FILE, directory / PICTURE), flush=True)
-
-
-def _estimate(parts: Sequence[BudgetPart], tune: TuneConfig, launcher: Launcher) -> int:
-    """Estimate one run of each method at each budget, and print how many runs and hours all would take."""
-    jobs = [job for part in parts for job in part.first]
-    outcomes: list[Outcome] = []
-    with contextlib.suppress(StoppedError, KeyboardInterrupt):
-        outcomes += checked_outcomes(launcher, jobs)
-    labels = [f"{method.label} at {part.budget}" for part in parts for method in part.study.methods]
-    print(budget_dry_run_text(labels, outcomes, tune.trials, len(tune.seeds)), flush=True)
-    if len(outcomes) < len(jobs):
-        return StoppedError.exit_code
-    return max(outcome.code for outcome in outcomes)
 
 
 def _margin(tune: TuneConfig, part: BudgetPart) -> float:

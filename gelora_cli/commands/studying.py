@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -32,7 +32,6 @@ from gelora_cli.core.locks import lock_directory
 from gelora_cli.core.registries import COMMANDS, LAUNCHERS
 from gelora_cli.launchers.base import Launcher
 from gelora_cli.launchers.job import Job, Outcome
-from gelora_cli.launchers.torchrun import inside_workers
 from gelora_cli.plots.tuning import draw_study
 from gelora_cli.tuning.presets import write_presets
 from gelora_cli.tuning.search import PlannedTrial, Search
@@ -107,8 +106,6 @@ def run_study(flags: list[str], overrides: list[str], words: list[str]) -> int:
     Raises:
         GeloraError: what is wrong with any method, before the first trial starts.
     """
-    if inside_workers():
-        raise GeloraError("gelora tune starts processes itself: give launch.processes=N and leave torchrun out")
     study = compose_study(flags, overrides, words)
     configs = [job.config for job in study.jobs]
     launcher = choose_launcher(configs)
@@ -116,7 +113,8 @@ def run_study(flags: list[str], overrides: list[str], words: list[str]) -> int:
     with launcher:
         check_inputs(launcher, first)
         if configs[0].dry_run:
-            return _estimate(study, launcher, first)
+            labels, trials = [method.label for method in study.methods], study.settings.trials
+            return estimate_runs(launcher, first, lambda outcomes: dry_run_text(labels, outcomes, trials))
         return continue_study(study, first, launcher, directory_of_study(study, first))
 
 
@@ -175,14 +173,13 @@ def _search_study(study: Composed, opened: Study, launcher: Launcher, directory:
     return 1 if has_failed else 0
 
 
-def _estimate(study: Composed, launcher: Launcher, first: Sequence[Job]) -> int:
-    """Estimate one run of each method, and print what all trials would take."""
+def estimate_runs(launcher: Launcher, jobs: Sequence[Job], text: Callable[[Sequence[Outcome]], str]) -> int:
+    """Estimate each job, print what `text` makes of the outcomes, fewer after a signal, and return the exit code."""
     outcomes: list[Outcome] = []
     with contextlib.suppress(StoppedError, KeyboardInterrupt):
-        outcomes += checked_outcomes(launcher, first)
-    labels = [method.label for method in study.methods]
-    print(dry_run_text(labels, outcomes, study.settings.trials), flush=True)
-    if len(outcomes) < len(first):
+        outcomes += checked_outcomes(launcher, jobs)
+    print(text(outcomes), flush=True)
+    if len(outcomes) < len(jobs):
         return StoppedError.exit_code
     return max(outcome.code for outcome in outcomes)
 

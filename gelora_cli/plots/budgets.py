@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def draw_budgets(study: BudgetStudy) -> Figure:
+def budgets_figure(study: BudgetStudy) -> Figure:
     """Draw the mean of each method over its parameters, with 95 % intervals.
 
     A ring marks the smallest budget that is not shown to be worse, and a line how far a value may lie below that of the

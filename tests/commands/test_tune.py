@@ -15,7 +15,7 @@ from statistics import mean
 import pytest
 
 from gelora_cli.archive.writing import pack
-from gelora_cli.commands import studying
+from gelora_cli.commands import budget_study, studying
 from gelora_cli.commands.main import command_line
 from gelora_cli.commands.sweeping import checked_outcomes
 from gelora_cli.config.files import read_config
@@ -117,6 +117,32 @@ def test_a_study_from_its_trials_to_a_run_with_its_presets(
     assert {"README.md", "study.png", "presets", "study.json"} <= {path.name for path in folder.iterdir()}
 
 
+def test_jobs_of_several_budgets_say_their_budget_and_their_place_among_all(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    def written_down(launcher: Launcher, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        for job in jobs:
+            said.append(f"{job.number} of {job.count}: {job.label.partition(':')[0]}")
+            yield Outcome(1, message="not run")
+
+    monkeypatch.setattr(studying, "checked_outcomes", written_down)
+    monkeypatch.setattr(budget_study, "checked_outcomes", written_down)
+    overrides = ("method=gelora,lora", "tune.budgets=[rank:1,rank:2]", "launch.launcher=in_place")
+    words = [word for word in arguments(bench, *overrides) if word != "budget=rank:2"]
+    assert command_line([*words, "dry_run=true"]) == 1
+    assert said == [
+        "1 of 4: budget rank1, gelora, trial 1",
+        "2 of 4: budget rank1, lora, trial 1",
+        "3 of 4: budget rank2, gelora, trial 1",
+        "4 of 4: budget rank2, lora, trial 1",
+    ]
+    said.clear()
+    assert command_line(words) == 2
+    assert said == ["1 of 2: check of budget rank1", "2 of 2: check of budget rank1"]
+
+
 @pytest.mark.slow
 def test_budgets_from_their_studies_to_the_answer(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -137,7 +163,9 @@ def test_budgets_from_their_studies_to_the_answer(
         assert cell.mean == pytest.approx(mean(result.value for result in results))
     small, large = study.cells
     assert study.tests[0].difference == pytest.approx(large.mean - small.mean)
-    assert study.answers[0].sentence in " ".join(capsys.readouterr().out.split())
+    printed = capsys.readouterr()
+    assert study.answers[0].sentence in " ".join(printed.out.split())
+    assert "gelora: job 6 of 6: budget rank2, lora, seed 3\n" in printed.err
     assert len(find_runs(bench.root)) == 2 * (1 + 3)
     shutil.rmtree(file.parent / small.runs[1].directory)  # what was lost is made again, and nothing else
     file.unlink()

@@ -12,7 +12,7 @@ from gelora_cli.commands.main import command_line
 from gelora_cli.core.artifacts.budgets import BudgetStudy
 from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.launchers.job import Outcome
-from gelora_cli.plots.budgets import draw_budgets
+from gelora_cli.plots.budgets import budgets_figure
 from gelora_cli.plots.style import figure_bytes
 from gelora_cli.tuning.budget_record import BudgetQuestion, budgets_directory, make_budget_study
 from tests.helpers.bench import Bench
@@ -68,9 +68,9 @@ def test_the_text_ends_in_the_sentences_and_the_picture_is_drawn(made: BudgetStu
     text = budget_text(made, tmp_path / BudgetStudy.FILE, tmp_path / "budgets.png")
     assert " ".join(text.split()).endswith(f"{made.answers[0].sentence} {made.answers[1].sentence}")
     assert "worse" in next(line for line in text.splitlines() if line.startswith("lora") and "0.02M" in line)
-    assert figure_bytes(draw_budgets(made), "png").startswith(b"\x89PNG")
+    assert figure_bytes(budgets_figure(made), "png").startswith(b"\x89PNG")
     without = replace(made.cells[0], low=None, high=None)
-    assert draw_budgets(replace(made, cells=(without, *made.cells[1:])))
+    assert budgets_figure(replace(made, cells=(without, *made.cells[1:])))
 
 
 def test_another_question_has_another_directory() -> None:
