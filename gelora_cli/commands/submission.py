@@ -27,7 +27,7 @@ from gelora_cli.core.logs import LOGGER
 from gelora_cli.data.sources import load_unlabelled_split, source_directory
 from gelora_cli.data.tables import count_rows
 from gelora_cli.pipeline.finished import reopen_run
-from gelora_cli.pipeline.inputs import collect_problems
+from gelora_cli.pipeline.inputs import ResolvedInputs, collect_problems
 from gelora_cli.pipeline.predict import predict_splits
 from gelora_cli.report.text_table import format_table
 
@@ -98,12 +98,12 @@ def submit(
     with new_directory(target) as directory:
         candidates, left_out = find_candidates(directories)
         chosen = choose_runs(candidates, choose)
-        counts = _check_and_count(chosen, glue, check_rows, fill_missing)
+        counts, reopened = _check_and_count(chosen, glue, check_rows, fill_missing)
         # Constants first, which the answers of the chosen runs then replace.
         answers = {part.file: Answers([part.constant] * counts[part.file]) for part in PARTS if part.file in counts}
         for task, run in chosen.items():
             LOGGER.info("%s: %s", task, run)
-            answers |= _answers(run, glue)
+            answers |= _answers(run, reopened[task], glue)
         runs_of_task = Counter(run.config.task.name for run in candidates)
         files = []
         missing = []
@@ -120,18 +120,21 @@ def submit(
         return submission
 
 
-def _check_and_count(chosen: Mapping[str, Candidate], glue: str | None, check_rows: bool, fill: bool) -> dict[str, int]:
-    """Check runs and test rows, and return the number of rows of each file that will be written.
+def _check_and_count(
+    chosen: Mapping[str, Candidate], glue: str | None, check_rows: bool, fill: bool
+) -> tuple[dict[str, int], dict[str, ResolvedInputs]]:
+    """Check runs and test rows; return the number of rows of each file to write, and the reopened run of each task.
 
     Raises:
         GeloraError: all at once: runs that are damaged or whose model is gone, and labels, splits and numbers of rows
             that are not the benchmark's.
     """
     counts: dict[str, int] = {}
+    reopened: dict[str, ResolvedInputs] = {}
     problems: list[str] = []
-    for chosen_run in chosen.values():
+    for task, chosen_run in chosen.items():
         with collect_problems(problems):
-            reopen_run(chosen_run.directory)
+            reopened[task] = reopen_run(chosen_run.directory)
     for part in PARTS:
         run = chosen.get(part.task)
         # A file without a run is filled as long as the others' data says, where that has its rows.
@@ -143,7 +146,7 @@ def _check_and_count(chosen: Mapping[str, Candidate], glue: str | None, check_ro
                 counts[part.file] = part.rows if check_rows else _rows_to_fill(part, source)
     if problems:
         raise GeloraError(list_problems(problems))
-    return counts
+    return counts, reopened
 
 
 def _checked_rows(part: Part, run: Candidate, source: str, check_rows: bool) -> int:
@@ -182,12 +185,12 @@ def _with_folder(part: Part, task: TaskConfig) -> TaskConfig:
     return replace(task, folder=part.folder or task.folder)
 
 
-def _answers(run: Candidate, glue: str | None) -> dict[str, Answers]:
+def _answers(run: Candidate, inputs: ResolvedInputs, glue: str | None) -> dict[str, Answers]:
     """Return what a run answers in each of its files; its model is loaded once."""
     task, source = run.config.task, glue or run.config.data.glue
     parts = [part for part in PARTS if part.task == task.name]
     splits = [load_unlabelled_split(_with_folder(part, task), DataConfig(glue=source), part.split) for part in parts]
-    predictions = predict_splits(run.directory, splits)
+    predictions = predict_splits(run.directory, inputs, splits)
     return {part.file: answer_lines(part, rows) for part, rows in zip(parts, predictions, strict=True)}
 
 

@@ -58,16 +58,15 @@ def predict(directory: Path, rows: Callable[[RunConfig], Split]) -> tuple[TaskCo
     Returns:
         The run's task, the rows, and a prediction for each, in their order.
     """
-    config = finished_config(directory)
-    split = rows(config)
-    return config.task, split, predict_splits(directory, [split])[0]
+    inputs = reopen_run(directory)
+    split = rows(inputs.config)
+    return inputs.config.task, split, predict_splits(directory, inputs, [split])[0]
 
 
-def predict_splits(directory: Path, splits: Sequence[Split]) -> list[list[dict[str, Any]]]:
-    """Label the rows of each split with a finished run's adapter, loaded once."""
+def predict_splits(directory: Path, inputs: ResolvedInputs, splits: Sequence[Split]) -> list[list[dict[str, Any]]]:
+    """Label the rows of each split with the adapter of a run that was reopened (`reopen_run`), loaded once."""
     from gelora_cli.training.evaluation import prediction_rows
 
-    inputs = reopen_run(directory)
     with translate_oom():
         session = open_quiet_session(inputs)
         session.read_scale(directory)
