@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import mean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
     from gelora_cli.report.rows import Row
 
+Line = dict[str, Any]
+"""A line of `metrics.jsonl`."""
+
 REFERENCE = "lora"
 """Uniform LoRA, which every picture of a family repeats."""
 
@@ -45,9 +49,10 @@ class CurvesPicture(ReportPicture):
 
     def draw(self, rows: Sequence[Row]) -> Iterator[Picture]:
         """Draw the training loss, and below it the reported metric at each evaluation."""
+        curves = {id(row): _curves(row) for row in rows}
         families = []
         for family in row_families(rows):
-            if any(_losses(row) or _evaluations(row) for row in family.rows):
+            if any(curves[id(row)].has_points for row in family.rows):
                 families.append(family)
         for number, family in enumerate(families, start=1):
             styles = row_styles(family.rows)
@@ -56,15 +61,31 @@ class CurvesPicture(ReportPicture):
             parts = chunks(others, MOST_LINES - len(reference)) or [[]]
             for part, members in enumerate(parts):
                 name = part_name(f"curves-{number}", part)
-                yield _draw_rows(name, family.title, [*reference, *members], styles)
+                yield _draw_rows(name, family.title, [*reference, *members], curves, styles)
 
 
-def _draw_rows(name: str, title: str, rows: Sequence[Row], styles: dict[int, LineStyle]) -> Picture:
+@dataclass(frozen=True)
+class Curves:
+    """The logged losses of a row, thinned, and its reported metric at each evaluation, as means over seeds."""
+
+    losses: Points
+    evaluations: Points
+
+    @property
+    def has_points(self) -> bool:
+        """Return whether there is anything to draw."""
+        return bool(self.losses or self.evaluations)
+
+
+def _draw_rows(
+    name: str, title: str, rows: Sequence[Row], curves: Mapping[int, Curves], styles: dict[int, LineStyle]
+) -> Picture:
     """Draw one picture; the styles come from the whole family, so that a row looks the same in all its pictures."""
     figure, (top, bottom) = new_figure(height_inches=6.4, panels=(1, 1))
     for row in rows:
-        draw_curve(top, row, styles[id(row)], _losses(row), marker_every=0.12)  # of the panel's width: losses are many
-        draw_curve(bottom, row, styles[id(row)], _evaluations(row), marker_every=1)
+        of_row, style = curves[id(row)], styles[id(row)]
+        draw_curve(top, row, style, of_row.losses, marker_every=0.12)  # of the panel's width: losses are many
+        draw_curve(bottom, row, style, of_row.evaluations, marker_every=1)
     top.set_ylabel("training loss")
     bottom.set_xlabel("optimizer step")
     bottom.set_ylabel(metric_label(rows[0]), parse_math=False)
@@ -94,24 +115,21 @@ def _name_ends(axis: Axes, rows: Sequence[Row], styles: dict[int, LineStyle]) ->
     name_at_edge(axis, names)
 
 
-def _losses(row: Row) -> Points:
-    """Return the logged losses, thinned."""
-    curves = []
-    for run in row.runs:
-        # An evaluation's lines have a split, and perhaps a metric that is called `loss`, too.
-        read = [line for line in run.metric_lines() if "loss" in line and "split" not in line]
-        curves.append([(line["step"], line["loss"]) for line in read])
-    return thin(mean_over_seeds(curves))
-
-
-def _evaluations(row: Row) -> Points:
-    """Return the reported metric on the reported split at each evaluation."""
+def _curves(row: Row) -> Curves:
+    """Return the curves of a row; each run's lines are read once."""
     split, metric = row.runs[0].result.results[0].split, row.metric
-    curves = []
+    losses, evaluations = [], []
     for run in row.runs:
-        read = [line for line in run.metric_lines() if line.get("split") == split and metric in line]
-        curves.append([(line["step"], line[metric]) for line in read])
-    return mean_over_seeds(curves)
+        lines = run.metric_lines()
+        losses.append(logged_losses(lines))
+        of_split = [line for line in lines if line.get("split") == split and metric in line]
+        evaluations.append([(line["step"], line[metric]) for line in of_split])
+    return Curves(thin(mean_over_seeds(losses)), mean_over_seeds(evaluations))
+
+
+def logged_losses(lines: Sequence[Line]) -> Points:
+    """Return step and loss of each line about the training; an evaluation may have a metric of that name, too."""
+    return [(line["step"], line["loss"]) for line in lines if "loss" in line and "split" not in line]
 
 
 def thin(points: Points) -> Points:

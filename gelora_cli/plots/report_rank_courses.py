@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import mean
@@ -40,6 +40,10 @@ class RankSnapshot:
     ranks: list[int]
 
 
+Course = list[RankSnapshot]
+"""The ranks of one run over time."""
+
+
 @REPORT_PICTURES.register
 class RankCoursesPicture(ReportPicture):
     """One picture for each family of rows whose runs logged ranks while they trained."""
@@ -48,13 +52,18 @@ class RankCoursesPicture(ReportPicture):
 
     def draw(self, rows: Sequence[Row]) -> Iterator[Picture]:
         """Draw the adapter's parameters over the steps, and below them each block's mean rank, a panel per row."""
-        moving = [row for row in rows if rank_course(row.runs[0])]
+        courses: dict[int, list[Course]] = {}  # of each row's runs
+        for row in rows:
+            first = rank_course(row.runs[0])
+            if first:  # the other runs are read only of a row that is drawn
+                courses[id(row)] = [first, *map(rank_course, row.runs[1:])]
+        moving = [row for row in rows if id(row) in courses]
         for number, family in enumerate(row_families(moving), start=1):
             for part, members in enumerate(chunks(family.rows, MOST_LINES)):
-                yield _draw_family(part_name(f"course-{number}", part), RowFamily(family.title, members))
+                yield _draw_family(part_name(f"course-{number}", part), RowFamily(family.title, members), courses)
 
 
-def rank_course(run: Run) -> list[RankSnapshot]:
+def rank_course(run: Run) -> Course:
     """Return the ranks at the start and wherever a run logged them; nothing of a method whose ranks stay."""
     lines = [line for line in run.metric_lines() if "ranks" in line]
     if not lines:
@@ -67,14 +76,14 @@ def rank_course(run: Run) -> list[RankSnapshot]:
     return [start, *(RankSnapshot(line["step"], line["adapter_params"], line["ranks"]) for line in lines)]
 
 
-def _draw_family(name: str, family: RowFamily) -> Picture:
+def _draw_family(name: str, family: RowFamily, courses: Mapping[int, Sequence[Course]]) -> Picture:
     """Draw the parameters of all rows in one panel, and below it a panel of ranks for each row."""
     rows = family.rows
     panels = (2,) * (1 + len(rows))
     figure, axes = new_figure(height_inches=1.2 + 1.9 * len(panels), panels=panels)
-    _draw_params(axes[0], rows)
+    _draw_params(axes[0], rows, courses)
     for axis, row in zip(axes[1:], rows, strict=True):
-        _draw_block_ranks(figure, axis, row)
+        _draw_block_ranks(figure, axis, row, courses[id(row)][0])
     axes[-1].set_xlabel("optimizer step")
     seed = rows[0].runs[0].result.seed
     for axis in axes:
@@ -86,26 +95,28 @@ def _draw_family(name: str, family: RowFamily) -> Picture:
     return Picture(name, title, caption, figure, task=rows[0].task, budget=bound(rows[0]))
 
 
-def _draw_params(axis: Axes, rows: Sequence[Row]) -> None:
+def _draw_params(axis: Axes, rows: Sequence[Row], courses: Mapping[int, Sequence[Course]]) -> None:
     """Draw the adapter's parameters over the steps, and the budget that they come down to."""
     styles = row_styles(rows)
     for row in rows:
         curves = []
-        for run in row.runs:
-            curves.append([(snapshot.step, snapshot.adapter_params) for snapshot in rank_course(run)])
+        for course in courses[id(row)]:
+            curves.append([(snapshot.step, snapshot.adapter_params) for snapshot in course])
         draw_curve(axis, row, styles[id(row)], mean_over_seeds(curves), marker_every=0.12)
     if rows[0].budget_params:
         axis.axhline(rows[0].budget_params, color=INK, linewidth=1, linestyle=(0, (1, 1)), label="budget")
     axis.set_ylabel("adapter parameters")
     axis.margins(y=0.1)
-    last = max(rank_course(row.runs[0])[-1].step for row in rows)
+    last = max(courses[id(row)][0][-1].step for row in rows)
     axis.set(ylim=(0, None), xlim=(-0.02 * last, 1.02 * last))
     axis.yaxis.set_major_formatter("{x:,.0f}")
 
 
-def _draw_block_ranks(figure: Figure, axis: Axes, row: Row) -> None:
-    """Draw steps to the right, blocks upwards, and the mean rank of a block's modules as a shade."""
-    course = rank_course(row.runs[0])  # of one seed: a mean over seeds would blur which block loses its ranks
+def _draw_block_ranks(figure: Figure, axis: Axes, row: Row, course: Course) -> None:
+    """Draw steps to the right, blocks upwards, and the mean rank of a block's modules as a shade.
+
+    The course is that of one seed: a mean over seeds would blur which block loses its ranks.
+    """
     shades = _block_means(course, [len(block.modules) for block in row.runs[0].plan.blocks])
     steps = [snapshot.step for snapshot in course]
     # A shade reaches halfway to its neighbours in time, since the ranks are known at these steps only.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.registries import RUN_PICTURES
 from gelora_cli.plots.base import RunData, RunPicture
-from gelora_cli.plots.report_curves import MOST_POINTS, thin
+from gelora_cli.plots.report_curves import MOST_POINTS, Line, logged_losses, thin
 from gelora_cli.plots.report_rows import Points
 from gelora_cli.plots.style import (
     DARK,
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-Line = dict[str, Any]
-"""A line of `metrics.jsonl`."""
 
 FEW_POINTS = 30
 """Points up to which each has a marker; those of a longer line would touch."""
@@ -77,11 +74,6 @@ def curve_figure(lines: Sequence[Line], result: RunResult) -> Figure:
     text = f"{result.task}, {end_of(result.model)}, {result.method}, budget {result.budget}, seed {result.seed}"
     figure_head(figure, "Training", text, legend_of=axes[0])
     return figure
-
-
-def logged_losses(lines: Sequence[Line]) -> Points:
-    """Return step and loss of each line about the training; an evaluation may have a metric of that name, too."""
-    return [(line["step"], line["loss"]) for line in lines if "loss" in line and "split" not in line]
 
 
 def _draw_losses(axis: Axes, points: Points) -> None:

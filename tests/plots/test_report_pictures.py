@@ -273,6 +273,20 @@ def test_no_curves_of_runs_that_logged_nothing(rows: list[Row], monkeypatch: pyt
     assert not draw("curves", rows)
 
 
+@pytest.mark.parametrize("name", ["curves", "course"])
+def test_the_metrics_of_a_run_are_read_once(rows: list[Row], monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    read: list[Path] = []
+
+    def metric_lines(run: Run) -> list[dict[str, Any]]:
+        read.append(run.directory)
+        return original(run)
+
+    original = Run.metric_lines
+    monkeypatch.setattr(Run, "metric_lines", metric_lines)
+    assert draw(name, rows)
+    assert len(read) == len(set(read)) > 2
+
+
 def test_a_plug_in_method_is_drawn_as_it_asks_and_one_that_is_not_loaded_too(
     rows: list[Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:
