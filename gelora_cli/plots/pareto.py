@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
@@ -14,7 +13,7 @@ from gelora_cli.plots.base import Picture, ReportPicture
 from gelora_cli.plots.inline import Marks
 from gelora_cli.plots.names import EdgeName, name_at_edge
 from gelora_cli.plots.report_costs import SIDE_BY_SIDE, draw_front, log_places, scale_cost_axis, side_by_side
-from gelora_cli.plots.style import FILLS, LineStyle, figure_head, method_style, new_figure
+from gelora_cli.plots.style import LineStyle, distinct_styles, figure_head, method_styles, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -126,7 +125,8 @@ def _draw_averages(
 ) -> Picture:
     shown = [axis for axis in AXES if _is_recorded(axis, averages)]
     figure, axes = new_figure(height_inches=4.4, panels=(1,), columns=len(shown))
-    styles = _styles(averages)
+    looks = distinct_styles(method_styles(average.method for average in averages))
+    styles = {average.name: look for average, look in zip(averages, looks, strict=True)}
     marks = Marks()
     for axis, cost in zip(axes, shown, strict=True):
         axis.sharey(axes[0])
@@ -156,23 +156,6 @@ def _draw_averages(
 def _is_recorded(axis: Axis, averages: Sequence[Average]) -> bool:
     """Return whether the cost on an axis is known of any average."""
     return any(average.cost(axis.name) is not None for average in averages)
-
-
-def _styles(averages: Sequence[Average]) -> dict[str, LineStyle]:
-    """Return the look of each average; markers alone tell them apart, so no two are equal."""
-    counts: Counter[str] = Counter()
-    used: set[tuple[str, str, str]] = set()
-    styles: dict[str, LineStyle] = {}
-    for average in averages:
-        style = method_style(average.method, counts[average.method])
-        counts[average.method] += 1
-        for fill in (style["fillstyle"], *FILLS):
-            style["fillstyle"] = fill
-            if (style["color"], style["marker"], fill) not in used:
-                break
-        used.add((style["color"], style["marker"], style["fillstyle"]))
-        styles[average.name] = style
-    return styles
 
 
 def _draw_panel(

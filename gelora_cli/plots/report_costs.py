@@ -12,7 +12,7 @@ from gelora_cli.plots.base import Picture, ReportPicture
 from gelora_cli.plots.inline import Marks, row_tip
 from gelora_cli.plots.report_rows import metric_label
 from gelora_cli.plots.report_values import Series, parameter_ticks, row_series
-from gelora_cli.plots.style import FILLS, LIGHT, figure_head, new_figure
+from gelora_cli.plots.style import LIGHT, distinct_styles, figure_head, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -127,7 +127,9 @@ def _draw_family(name: str, title: str, rows: Sequence[Row]) -> Picture:
             shown.append(cost)
     lines = math.ceil(len(shown) / COLUMNS)
     figure, axes = new_figure(height_inches=0.9 + 2.5 * lines, panels=(1,) * lines, columns=COLUMNS)
-    series = told_apart(row_series(rows))
+    series = row_series(rows)
+    styles = distinct_styles(each.style for each in series)
+    series = [replace(each, style=style) for each, style in zip(series, styles, strict=True)]
     marks = Marks()
     for number, (axis, cost) in enumerate(zip(axes, shown, strict=False)):
         axis.sharey(axes[0])
@@ -145,21 +147,6 @@ def _draw_family(name: str, title: str, rows: Sequence[Row]) -> Picture:
         f"{SIDE_BY_SIDE}."
     )
     return Picture(name, f"What it costs: {title}", caption, figure, marks.tips, task=rows[0].task)
-
-
-def told_apart(series: Sequence[Series]) -> list[Series]:
-    """Return the series with markers that differ, since no line tells two methods of one marker apart here."""
-    used: set[tuple[str, str, str]] = set()
-    distinct: list[Series] = []
-    for each in series:
-        style = dict(each.style)
-        for fill in (style["fillstyle"], *FILLS):
-            style["fillstyle"] = fill
-            if (style["color"], style["marker"], fill) not in used:
-                break
-        used.add((style["color"], style["marker"], style["fillstyle"]))
-        distinct.append(replace(each, style=style))
-    return distinct
 
 
 def _draw_panel(axis: Axes, cost: Cost, rows: Sequence[Row], series: Sequence[Series], marks: Marks) -> None:

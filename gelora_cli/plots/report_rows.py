@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import TYPE_CHECKING, TypeVar
 
-from gelora_cli.plots.style import LineStyle, method_style
+from gelora_cli.plots.style import LineStyle, method_styles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,12 +48,7 @@ def bound(row: Row) -> str:
 
 def row_styles(rows: Sequence[Row]) -> dict[int, LineStyle]:
     """Return the look of each row by its `id`; rows of one method differ in fill and line."""
-    counts: dict[str, int] = defaultdict(int)
-    styles = {}
-    for row in rows:
-        styles[id(row)] = method_style(row.method, counts[row.method])
-        counts[row.method] += 1
-    return styles
+    return dict(zip(map(id, rows), method_styles(row.method for row in rows), strict=True))
 
 
 def metric_label(row: Row) -> str:
@@ -66,9 +61,8 @@ def draw_curve(axis: Axes, row: Row, style: LineStyle, points: Points, marker_ev
     """Draw a row's line; markers stand at every so many points (int) or at this share of the line's length (float)."""
     if points:
         steps, values = zip(*points, strict=True)
-        every = (
-            1 if len(points) == 1 else marker_every
-        )  # one point is no line: a share of its length would show nothing
+        # One point is no line: a share of its length would show nothing.
+        every = 1 if len(points) == 1 else marker_every
         axis.plot(steps, values, label=row.name, markevery=every, markersize=5, linewidth=1.3, **style)
 
 

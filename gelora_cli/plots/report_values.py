@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from gelora_cli.plots.base import Picture, ReportPicture
 from gelora_cli.plots.inline import Marks, row_tip
 from gelora_cli.plots.names import EdgeName, fit_at_ends, name_at_edge, wrap_name
 from gelora_cli.plots.report_rows import metric_label
-from gelora_cli.plots.style import GRID, LineStyle, as_written, figure_head, method_style, new_figure
+from gelora_cli.plots.style import GRID, LineStyle, as_written, figure_head, method_styles, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -148,13 +147,8 @@ def row_series(rows: Sequence[Row]) -> list[Series]:
     by_name: dict[str, list[Row]] = {}
     for row in rows:
         by_name.setdefault(_series_name(row), []).append(row)
-    counts: dict[str, int] = defaultdict(int)
-    series = []
-    for name, members in by_name.items():
-        method = members[0].method
-        series.append(Series(name, method_style(method, counts[method]), members))
-        counts[method] += 1
-    return series
+    styles = method_styles(members[0].method for members in by_name.values())
+    return [Series(name, style, by_name[name]) for name, style in zip(by_name, styles, strict=True)]
 
 
 def _cost(row: Row) -> int:

@@ -9,6 +9,7 @@ import contextlib
 import io
 import textwrap
 import zlib
+from collections import Counter
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,6 +106,30 @@ def method_style(method: str, repeat: int = 0) -> LineStyle:
         # Filled otherwise where the markers begin again: many pictures have markers alone.
         "fillstyle": FILLS[(index // len(MARKERS) + repeat) % len(FILLS)],
     }
+
+
+def method_styles(methods: Iterable[str]) -> list[LineStyle]:
+    """Return the look of each method; where one comes again, it has another fill and line."""
+    counts: Counter[str] = Counter()
+    styles = []
+    for method in methods:
+        styles.append(method_style(method, counts[method]))
+        counts[method] += 1
+    return styles
+
+
+def distinct_styles(styles: Iterable[LineStyle]) -> list[LineStyle]:
+    """Return the looks with markers that differ, for pictures in which no line tells two of one marker apart."""
+    used: set[tuple[str, str, str]] = set()
+    distinct = []
+    for style in styles:
+        for fill in (style["fillstyle"], *FILLS):
+            marker = (style["color"], style["marker"], fill)
+            if marker not in used:
+                break
+        used.add(marker)
+        distinct.append(style | {"fillstyle": fill})
+    return distinct
 
 
 def end_of(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from gelora_cli.plots.style import (
     as_written,
     end_of,
     figure_head,
-    method_style,
+    method_styles,
     new_figure,
     write_figure,
 )
@@ -68,19 +67,17 @@ def study_figure(study: Study) -> Figure:
     figure, axes = new_figure(rows * height + 0.7, panels=(1,) * rows, columns=columns)
     for axis in axes[count:]:
         axis.set_visible(False)
-    repeats: Counter[str] = Counter()
+    styles = method_styles(method.method for method in study.methods)
     limits = _value_limits(study)
     keys = [_key(method) for method in study.methods]
     for number, (axis, method, key) in enumerate(zip(axes, study.methods, keys, strict=False)):
         alike = [other for other in study.methods if _key(other) == key]
         _draw_others(axis, [other for other in alike if other is not method], key)
         _draw_range(axis, method)
-        _draw_trials(axis, method, method_style(method.method, repeats[method.method]))
-        repeats[method.method] += 1
+        _draw_trials(axis, method, styles[number])
         _scale(axis, alike, key, limits)
-        has_name = (
-            len(set(keys)) > 1 or number + columns >= count
-        )  # one name at the foot of each column says it for all
+        # One name at the foot of each column says it for all where their keys are the same.
+        has_name = len(set(keys)) > 1 or number + columns >= count
         axis.tick_params(labelbottom=has_name, labelleft=number % columns == 0, labelsize=8)
         if has_name:
             axis.set_xlabel(_axis_name(key), fontsize=9, parse_math=False)
@@ -246,9 +243,5 @@ def _subtitle(study: Study) -> str:
 
 
 def _trial_counts(methods: Sequence[MethodStudy]) -> str:
-    counts = sorted({_ended_trials(method) for method in methods})
+    counts = sorted({method.ended_trials for method in methods})
     return f"{counts[0]} trials" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} trials"
-
-
-def _ended_trials(method: MethodStudy) -> int:
-    return sum(trial.status != "planned" for trial in method.trials)
