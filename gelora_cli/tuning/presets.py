@@ -61,7 +61,7 @@ def tuned_preset(study: Study, method: MethodStudy) -> TunedPreset | None:
         budget=study.budget,
         settings=fixed | best.values,
         when={name: value for name, value in when.items() if name not in searched},
-        trials=tried(method),
+        trials=method.ended_trials,
         best=best.value,
         space={entry.key: describe_range(entry) for entry in method.space},
         reported=study.reported,
@@ -75,11 +75,6 @@ def tuned_preset(study: Study, method: MethodStudy) -> TunedPreset | None:
         date=study.date,
         command=study.command,
     )
-
-
-def tried(method: MethodStudy) -> int:
-    """Return how many trials of a method were made; a failed one is one, too."""
-    return sum(trial.status != "planned" for trial in method.trials)
 
 
 def settings_of(overrides: Iterable[str]) -> dict[str, SettingValue]:

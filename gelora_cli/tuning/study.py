@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import statistics
 from collections.abc import Mapping, Sequence
@@ -48,13 +49,18 @@ class StudySettings:
 
     @property
     def first_points(self) -> int:
-        """Return how many trials have Sobol points before TPE proposes others: a quarter, and at least two."""
-        return max(2, -(-self.trials // 4))
+        """Return how many trials have Sobol points before TPE proposes others."""
+        return self._quarter
 
     @property
     def added_trials(self) -> int:
-        """Return how many trials each method gets when ranges are made wider: a quarter more, and at least two."""
-        return max(2, -(-self.trials // 4))  # rounded up
+        """Return how many trials more each method gets when ranges are made wider."""
+        return self._quarter
+
+    @property
+    def _quarter(self) -> int:
+        """Return a quarter of the trials, rounded up, and at least two."""
+        return max(2, math.ceil(self.trials / 4))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from gelora_cli.core.files import write_atomic
 from gelora_cli.core.messages import escape_markdown
 from gelora_cli.report.formats import markdown
 from gelora_cli.report.tables import NONE, Table, number
-from gelora_cli.tuning.presets import run_command, tried
+from gelora_cli.tuning.presets import run_command
 
 SUMMARY, PICTURE, PRESETS = "README.md", "study.png", "presets"
 """What lies in the directory of a study beside `study.json`: its page, its picture, and what `--config-dir` takes."""
@@ -54,7 +54,7 @@ def _line(method: MethodStudy) -> tuple[str, ...]:
     settings = {} if best is None else best.values
     return (
         method.label,
-        str(tried(method)),
+        str(method.ended_trials),
         str(sum(trial.collapsed for trial in method.trials)),
         str(sum(trial.status == "failed" for trial in method.trials)),
         number(None if best is None else best.value, DIGITS) or NONE,

@@ -90,6 +90,11 @@ class MethodStudy:
         """Return the best trial; None before one is done."""
         return next((trial for trial in self.trials if trial.number == self.best), None)
 
+    @property
+    def ended_trials(self) -> int:
+        """Return how many trials were made; a failed one is one, too."""
+        return sum(trial.status != "planned" for trial in self.trials)
+
 
 @dataclass(frozen=True)
 class Widening:
