@@ -25,6 +25,8 @@ class MetricsLog(Callback):
 
     def on_loss(self, trainer: Trainer, reading: LossReading) -> None:
         """Record the loss, and the current ranks if the method changes them while it trains."""
+        if not trainer.accelerator.is_main_process:
+            return  # counting ranks waits for the device
         values: dict[str, Any] = {
             "step": trainer.state.step,
             "epoch": trainer.state.epoch,

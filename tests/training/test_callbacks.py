@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import torch
 
 from gelora_cli.core.artifacts.result import EvalResult
-from gelora_cli.core.distributed import make_accelerator
+from gelora_cli.core.distributed import Device, make_accelerator
 from gelora_cli.training.callback import Callback, LossReading
 from gelora_cli.training.loop import Trainer
-from gelora_cli.training.recording import FirstEvaluation, ProgressBar
+from gelora_cli.training.recording import FirstEvaluation, MetricsLog, ProgressBar
 from gelora_cli.training.selection import BestEpoch
 from tests.helpers.rivals import case
 from tests.helpers.train_settings import SETTINGS
@@ -126,6 +127,21 @@ def test_the_line_of_progress_has_the_newest_value(
     bar = ProgressBar()
     result = trainer(tiny_models["bert"], bar).fit()  # no loss is read after its only evaluation
     assert bar.bar.values == f", loss {result.last_loss:.4f}, accuracy 0.5000"
+
+
+def test_ranks_are_counted_in_the_main_process_alone(tiny_models: dict[str, Path]) -> None:
+    def ranks() -> tuple[dict[str, int], int]:
+        asked.append(is_main)
+        return {}, 0
+
+    asked: list[bool] = []
+    made = trainer(tiny_models["bert"], MetricsLog([]))
+    made.adapted = replace(made.adapted, current_ranks=ranks)
+    made.state.step = 1
+    for is_main in (True, False):
+        made.accelerator = cast(Any, Device(torch.device("cpu"), is_main_process=is_main))
+        MetricsLog([]).on_loss(made, LossReading(0.5, 1e-3, 1.0, 8.0))
+    assert asked == [True]
 
 
 @pytest.mark.parametrize("hook", ["start", "step", "evaluation"])
