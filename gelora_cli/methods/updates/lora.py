@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.messages import first_line
 from gelora_cli.core.run_files import PEFT_CONFIG, PEFT_WEIGHTS
 from gelora_cli.methods.base import AdaptedModel, MethodContext
-from gelora_cli.methods.updates.checks import ADAPTER, count_problems, raise_on_mismatch
+from gelora_cli.methods.updates.checks import ADAPTER, PEFT_PREFIX, count_problems, raise_on_mismatch
 from gelora_cli.methods.updates.magnitudes import use_exact_norms, weight_update
 from gelora_cli.methods.updates.saved import check_safetensors, staged
 from gelora_cli.models.conv1d import convert_conv1d, holds_converted
@@ -95,6 +95,19 @@ def save_peft(model: PeftModel, directory: Path, convert: Callable[[Path], None]
         # No method adapts the embeddings, so PEFT need not ask where the base model lay for the size of its vocabulary.
         model.save_pretrained(str(temporary), safe_serialization=True, save_embedding_layers=False)
         convert(temporary)
+
+
+def saved_name(module: str, factor: str) -> str:
+    """Return the name that PEFT gives to A or B of a module where it saves them."""
+    return f"{PEFT_PREFIX}{module}.lora_{factor}.weight"
+
+
+def write_peft(directory: Path, tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> None:
+    """Write the tensors and the configuration of an adapter in the place of what PEFT has saved."""
+    from safetensors.torch import save_file
+
+    save_file(dict(tensors), directory / PEFT_WEIGHTS, metadata={"format": "pt"})
+    (directory / PEFT_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def load_peft(model: PreTrainedModel, directory: Path) -> PeftModel:

@@ -20,8 +20,8 @@ from torch import nn
 from gelora_cli.config.schema import PlannedLoraConfig
 from gelora_cli.core.run_files import PEFT_CONFIG, PEFT_WEIGHTS
 from gelora_cli.methods.base import AdaptedModel, MethodContext
-from gelora_cli.methods.updates.checks import ADAPTER, PEFT_PREFIX
-from gelora_cli.methods.updates.lora import attach_lora, layers_of, save_peft
+from gelora_cli.methods.updates.checks import ADAPTER
+from gelora_cli.methods.updates.lora import attach_lora, layers_of, save_peft, saved_name, write_peft
 from gelora_cli.models.operations import decomposition_operations
 
 
@@ -124,19 +124,17 @@ def _double_rank(updates: Mapping[str, MovedUpdate], directory: Path) -> None:
     `alpha = scaling * rank` doubles with the rank, so that the scaling stays. PEFT's own conversion fails for models
     that save a head, and needs the first adapter on the disk.
     """
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
 
     tensors = load_file(directory / PEFT_WEIGHTS)
     for name, update in updates.items():
-        rows, columns = (f"{PEFT_PREFIX}{name}.lora_{factor}.weight" for factor in "AB")
+        rows, columns = saved_name(name, "A"), saved_name(name, "B")
         moved = Start(tensors[rows] - update.start.A.cpu(), tensors[columns] - update.start.B.cpu())
         tensors[rows] = torch.cat([tensors[rows], moved.A], dim=0)  # (2r, in)
         tensors[columns] = torch.cat([moved.B, update.start.B.cpu()], dim=1)  # (out, 2r)
-    save_file(tensors, directory / PEFT_WEIGHTS, metadata={"format": "pt"})
-    path = directory / PEFT_CONFIG
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = json.loads((directory / PEFT_CONFIG).read_text(encoding="utf-8"))
     for key in ("r", "lora_alpha"):
         config[key] *= 2
     for key in ("rank_pattern", "alpha_pattern"):
         config[key] = {name: 2 * value for name, value in config[key].items()}
-    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_peft(directory, tensors, config)

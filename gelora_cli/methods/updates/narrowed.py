@@ -12,9 +12,7 @@ from peft import PeftModel
 from gelora_cli.allocation.peft_pattern import rank_pattern_json
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.run_files import PEFT_CONFIG, PEFT_WEIGHTS
-from gelora_cli.methods.updates.checks import PEFT_PREFIX
-from gelora_cli.methods.updates.lora import save_peft
-from gelora_cli.methods.updates.saved import staged
+from gelora_cli.methods.updates.lora import save_peft, saved_name, write_peft
 
 
 def save_narrowed(model: PeftModel, directory: Path, plan: RankPlan, ranks: Mapping[str, int]) -> None:
@@ -28,30 +26,25 @@ def save_narrowed(model: PeftModel, directory: Path, plan: RankPlan, ranks: Mapp
         plan: the wide plan.
         ranks: the rank of each module of the plan.
     """
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
 
     narrow = _with_ranks(plan, ranks)
     # PEFT refuses an adapter without modules, so where nothing is left one module of zeros stands for it.
     if not narrow.rank_pattern:
         narrow = _with_ranks(plan, {next(iter(plan.rank_pattern)): 1})
-    pattern = narrow.rank_pattern
-    with staged(directory, (PEFT_WEIGHTS, PEFT_CONFIG)) as temporary:
-        save_peft(model, temporary)
-        tensors = load_file(temporary / PEFT_WEIGHTS)
+
+    def narrowed(saved: Path) -> None:
+        tensors = load_file(saved / PEFT_WEIGHTS)
         for name in plan.rank_pattern:
-            a, b = tensors.pop(_saved_name(name, "A")), tensors.pop(_saved_name(name, "B"))
-            if rank := pattern.get(name):
+            a, b = tensors.pop(saved_name(name, "A")), tensors.pop(saved_name(name, "B"))
+            if rank := narrow.rank_pattern.get(name):
                 # safetensors refuses views, whose memory has another order.
-                tensors[_saved_name(name, "A")] = a[:rank].contiguous()  # (k, in)
-                tensors[_saved_name(name, "B")] = b[:, :rank].contiguous()  # (out, k)
-        save_file(tensors, temporary / PEFT_WEIGHTS, metadata={"format": "pt"})
-        values = json.loads((temporary / PEFT_CONFIG).read_text(encoding="utf-8")) | rank_pattern_json(narrow)
-        (temporary / PEFT_CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+                tensors[saved_name(name, "A")] = a[:rank].contiguous()  # (k, in)
+                tensors[saved_name(name, "B")] = b[:, :rank].contiguous()  # (out, k)
+        config = json.loads((saved / PEFT_CONFIG).read_text(encoding="utf-8"))
+        write_peft(saved, tensors, config | rank_pattern_json(narrow))
 
-
-def _saved_name(module: str, part: str) -> str:
-    """Return the name that PEFT gives to A or B of a module where it saves them."""
-    return f"{PEFT_PREFIX}{module}.lora_{part}.weight"
+    save_peft(model, directory, narrowed)
 
 
 def _with_ranks(plan: RankPlan, ranks: Mapping[str, int]) -> RankPlan:
