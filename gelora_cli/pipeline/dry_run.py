@@ -202,8 +202,7 @@ def _training_cost(session: Session, attached: AdaptedModel, train: EncodedSplit
     times = time_steps(trainer, ESTIMATE_STEPS + 1)
     timed = times[1:] or times  # the first step warms up
     total = padded_tokens(train, epoch_batches(train.lengths, settings.batch_size, settings.seed, 1))  # of an epoch
-    steps_per_epoch = -(-len(train) // settings.batch_size)  # rounded up
-    epochs = settings.total_steps(len(train)) / steps_per_epoch  # a fraction where train.steps ends within an epoch
+    epochs = trainer.total_steps / trainer.steps_per_epoch  # a fraction where train.max_steps ends within an epoch
     training = epochs * total * sum(seconds for _, seconds in timed) / sum(tokens for tokens, _ in timed)
     # One at the end of each epoch, a last one that is cut short included, and perhaps one before the first step.
     evaluations = trainer.planned_epochs + evaluates_first(config)
