@@ -29,7 +29,8 @@ class GoraSettings(PlannedLoraConfig):
 
     def problems(self) -> Iterator[str]:
         """Yield that no rank is between the two bounds, or that nothing reads them."""
-        if self.budget_rule == "ours" and (self.rank_min, self.rank_max) != (4, 32):
+        defaults = GoraSettings.rank_min, GoraSettings.rank_max
+        if self.budget_rule == "ours" and (self.rank_min, self.rank_max) != defaults:
             yield (
                 f"method.rank_min={self.rank_min} method.rank_max={self.rank_max}: method.budget_rule=ours has no such "
                 "bounds; give method.budget_rule=paper or code, or leave them out"
