@@ -14,8 +14,9 @@ from gelora_cli.metrics.base import metric_of
 from gelora_cli.pipeline.card_facts import CardFacts, Export, hub_data_set, hub_model, task_kind
 
 ENGLISH_SOURCES = ("glue", "squad", "squad_v2", "gsm8k")
-GENERATED_SOURCES = ("demo", "plural")
 """Data sets of the hub whose texts are English."""
+GENERATED_SOURCES = ("demo", "plural")
+"""Tasks whose English texts gelora makes itself."""
 
 
 def front_matter(result: RunResult, facts: CardFacts, export: Export | None) -> str:

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--scale", choices=SCALES, default="smoke")
     parser.add_argument("--runs", type=Path, default=Path("runs/reproduce"))
     parser.add_argument("--glue", type=Path, help="GLUE in the hub's layout")
-    parser.add_argument("--squad", type=Path, help="SQuAD v1.1, likewise; v2.0 in it, or beside it as squad_v2")
+    parser.add_argument("--squad", type=Path, help="SQuAD v1.1 in that layout; v2.0 in it, or beside it as squad_v2")
     parser.add_argument("--dry", action="store_true", help="say what it costs and show the commands, run nothing")
     parser.add_argument("overrides", nargs="*", help="such as protocol=split, for every command")
     given = parser.parse_intermixed_args(arguments)

@@ -476,12 +476,17 @@ def test_a_damaged_or_foreign_adapter_is_refused(tiny_models: dict[str, Path], t
         load_adapter(case(tiny_models["bert"], method).loaded.model, tmp_path)
 
 
-def test_an_adapter_that_lacks_a_tensor_is_refused(bert: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [-1, 2])
+def test_an_adapter_with_another_number_of_tensors_is_refused(bert: Path, tmp_path: Path, more: int) -> None:
     case(bert, "pfeiffer").attach().save(tmp_path)
     tensors = load_file(tmp_path / "adapter_model.safetensors")
-    del tensors["bert.encoder.layer.0.output.dense.up.weight"]
+    planned = len(tensors)
+    if more < 0:
+        del tensors["bert.encoder.layer.0.output.dense.up.weight"]
+    else:
+        tensors |= {f"{number}": torch.zeros(1) for number in range(more)}
     save_file(tensors, tmp_path / "adapter_model.safetensors")
-    with pytest.raises(GeloraError, match="lacks"):
+    with pytest.raises(GeloraError, match=f"holds {planned + more} tensors, expected {planned}"):
         load_adapter(case(bert, "pfeiffer").loaded.model, tmp_path)
 
 

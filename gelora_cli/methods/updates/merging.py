@@ -18,8 +18,8 @@ from gelora_cli.methods import load_adapter
 def merge_adapter(model: PreTrainedModel, directory: Path) -> PreTrainedModel:
     """Merge the adapter and head saved in a directory into a fresh base model in float32: `W + scaling * B A`.
 
-    AdaLoRA's and SoRA's updates likewise; trained biases, weights and heads replace the base's. The model given is
-    changed, and has its own modules again.
+    AdaLoRA's and SoRA's updates are added in the same way; trained biases, weights and heads replace the base's. The
+    model given is changed, and has its own modules again.
 
     Raises:
         GeloraError: bottleneck adapters, which can't be merged; a damaged adapter, or one of another model.

@@ -98,7 +98,10 @@ def load_own(model: nn.Module, directory: Path) -> nn.Module:
     except (OSError, SafetensorError, AttributeError) as error:
         raise GeloraError(f"{directory} can't be loaded: {error}. Restore it, or run again with force=true.") from error
     if len(tensors) != saved.tensors:
-        raise GeloraError(f"{directory / PEFT_WEIGHTS} lacks {saved.tensors - len(tensors)} of {saved.tensors} tensors")
+        raise GeloraError(
+            f"{directory / PEFT_WEIGHTS} holds {len(tensors)} tensors, expected {saved.tensors}. Restore it, or run "
+            "again with force=true."
+        )
     parameters = dict(model.named_parameters())  # after `rebuild`, which adds the method's own
     for name, tensor in tensors.items():
         if name not in parameters or parameters[name].shape != tensor.shape:
