@@ -20,13 +20,14 @@ from gelora_cli.commands.sweeping import (
 )
 from gelora_cli.config.arguments import Arguments
 from gelora_cli.config.checks import list_problems
-from gelora_cli.config.identity import identity_hash
+from gelora_cli.config.identity import NUMERICS, identity_hash
 from gelora_cli.config.key_values import with_values
 from gelora_cli.config.keys import keys_of
 from gelora_cli.config.tuned_folder import INTERNAL
 from gelora_cli.core.artifacts.study import Study, Trial
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.directories import create_directory
+from gelora_cli.core.environment import utc_now
 from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.locks import lock_directory
 from gelora_cli.core.registries import COMMANDS, LAUNCHERS
@@ -42,6 +43,7 @@ from gelora_cli.tuning.widening import point_value
 
 if TYPE_CHECKING:
     from gelora_cli.commands.tune import TuneCommandConfig
+    from gelora_cli.config.schema import RunConfig
 
 SETS_METHODS_APART = ("method", "ranks", "profile")
 """Groups and sections of which methods of one study may have different values."""
@@ -74,6 +76,25 @@ class Composed:
     def command(self) -> str:
         """Return the command as a shell takes it."""
         return shlex.join(["gelora", *self.words])
+
+    def without_trials(self, config: RunConfig) -> Study:
+        """Return the record of the study before its first trial; `config` is the completed one of any trial."""
+        return Study(
+            task=config.task.name,
+            model=config.model.name,
+            budget=parse_budget(config.budget).name,
+            reported=config.task.reported or "",
+            holdout=self.settings.holdout,
+            examples=None,
+            sampler=self.settings.sampler,
+            seed=self.settings.seed,
+            trials=self.settings.trials,
+            overrides=self.overrides,
+            numerics=NUMERICS,
+            date=utc_now(),
+            methods=tuple(method.without_trials() for method in self.methods),
+            command=self.command,
+        )
 
     def trial_jobs(self, planned: Sequence[PlannedTrial]) -> list[Job]:
         """Return the jobs of trials, as a launcher takes them.
@@ -133,18 +154,7 @@ def continue_study(study: Composed, first: Sequence[Job], launcher: Launcher, di
     create_directory(directory)
     with lock_directory(directory, "the study"):
         config = first[0].config
-        opened = open_study(
-            directory,
-            study.settings,
-            study.methods,
-            task=config.task.name,
-            model=config.model.name,
-            budget=parse_budget(config.budget).name,
-            reported=config.task.reported or "",
-            overrides=study.overrides,
-            command=study.command,
-            archives=config.archives,
-        )
+        opened = open_study(directory, study.without_trials(config), config.archives)
         return _search_study(study, opened, launcher, directory)
 
 

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from gelora_cli.archive.reading import find_done, open_run
-from gelora_cli.config.identity import NUMERICS
 from gelora_cli.config.keys import Key
 from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.artifacts.result import RunResult
@@ -81,6 +80,10 @@ class StudiedMethod:
     space: tuple[SearchedKey, ...]
     declared: Mapping[str, Key]
 
+    def without_trials(self) -> MethodStudy:
+        """Return the record of its search before the first trial."""
+        return MethodStudy(self.label, self.method, self.overrides, self.space, ())
+
 
 def study_directory(
     runs_dir: Path, name: str, settings: StudySettings, methods: Sequence[StudiedMethod], runs: Mapping[str, str]
@@ -102,53 +105,24 @@ def study_directory(
     return runs_dir / STUDIES / f"{name}-{digits}"
 
 
-def open_study(
-    directory: Path,
-    settings: StudySettings,
-    methods: Sequence[StudiedMethod],
-    *,
-    task: str,
-    model: str,
-    budget: str,
-    reported: str,
-    overrides: tuple[str, ...],
-    command: str,
-    archives: Sequence[str] = (),
-) -> Study:
-    """Return the study in a directory, or a new one without trials.
+def open_study(directory: Path, new: Study, archives: Sequence[str] = ()) -> Study:
+    """Return the study in a directory, under the command of the new one, or the new one where there is none.
 
     A trial whose run is neither there nor in one of the `archives` counts as planned again.
 
     Raises:
         GeloraError: the file is damaged.
     """
-    if (directory / Study.FILE).exists():
-        try:
-            study = read_artifact(Study, directory / Study.FILE)
-        except GeloraError as error:
-            raise GeloraError(
-                f"{error} Or remove {directory}: the same command makes it again, and runs no trial that is done."
-            ) from error
-        methods_there = tuple(_with_runs_there(directory, method, archives) for method in study.methods)
-        return replace(study, methods=methods_there, command=command)
-    return Study(
-        task=task,
-        model=model,
-        budget=budget,
-        reported=reported,
-        holdout=settings.holdout,
-        examples=None,
-        sampler=settings.sampler,
-        seed=settings.seed,
-        trials=settings.trials,
-        overrides=overrides,
-        numerics=NUMERICS,
-        date=utc_now(),
-        methods=tuple(
-            MethodStudy(method.label, method.method, method.overrides, method.space, ()) for method in methods
-        ),
-        command=command,
-    )
+    if not (directory / Study.FILE).exists():
+        return new
+    try:
+        study = read_artifact(Study, directory / Study.FILE)
+    except GeloraError as error:
+        raise GeloraError(
+            f"{error} Or remove {directory}: the same command makes it again, and runs no trial that is done."
+        ) from error
+    methods_there = tuple(_with_runs_there(directory, method, archives) for method in study.methods)
+    return replace(study, methods=methods_there, command=new.command)
 
 
 def _with_runs_there(directory: Path, method: MethodStudy, archives: Sequence[str]) -> MethodStudy:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from gelora_cli.config.identity import NUMERICS
 from gelora_cli.config.keys import declared_keys
 from gelora_cli.config.schema import MethodConfig, RunConfig
 from gelora_cli.core.artifacts.study import SearchedKey, Study, Trial
@@ -83,18 +84,23 @@ def run_written(
 ) -> Search:
     """Run what is left of the study in a directory."""
     directory.mkdir(parents=True, exist_ok=True)
-    study = open_study(
-        directory,
-        settings,
-        methods,
+    new = Study(
         task="demo",
         model="minilm",
         budget="rank:5",
         reported="accuracy",
+        holdout=settings.holdout,
+        examples=None,
+        sampler=settings.sampler,
+        seed=settings.seed,
+        trials=settings.trials,
         overrides=("task=demo",),
+        numerics=NUMERICS,
+        date="",
+        methods=tuple(method.without_trials() for method in methods),
         command="gelora tune task=demo",
     )
-    search = Search(study, settings, methods, directory, lambda label, trial: None)
+    search = Search(open_study(directory, new), settings, methods, directory, lambda label, trial: None)
     search.run(runs.run_trials)
     return search
 
