@@ -88,7 +88,12 @@ def window_bounds(tokens: int, room: int, stride: int) -> list[tuple[int, int]]:
         tokens: number of tokens of the context.
         room: tokens of the context that fit into one window.
         stride: tokens that a window shares with the one before it, fewer than `room`.
+
+    Raises:
+        ValueError: `room` is not more than `stride`, so that no window would begin after the one before it.
     """
+    if room <= stride:
+        raise ValueError(f"windows with room for {room} tokens can't share {stride} of them")
     bounds = [(0, min(room, tokens))]
     while bounds[-1][1] < tokens:
         start = bounds[-1][0] + room - stride

@@ -122,6 +122,16 @@ def encode_windows(split: QuestionSplit, tokenizer: PreTrainedTokenizerBase, tas
     return encoder.windows()
 
 
+def _cut_at(encoding: Encoding, limit: int) -> int:
+    """Return where the beginning of a longer text ends that has at most `limit` tokens.
+
+    A character of several tokens is not divided: where `limit` falls inside it, the text ends before it.
+    """
+    start, end = encoding.offsets[limit - 1]
+    next_start = encoding.offsets[limit][0]
+    return start if next_start < end else end
+
+
 class _Context:
     """A context that was tokenized once for all of its questions.
 
@@ -186,7 +196,7 @@ class _WindowEncoder:
         # The text is cut, and not its tokens: a tokenizer may take the shorter text apart in another way.
         long = [index for index, one in enumerate(encoded) if len(one) > limit]
         if long:
-            cut_texts = [texts[index][: encoded[index].offsets[limit - 1][1]] for index in long]
+            cut_texts = [texts[index][: _cut_at(encoded[index], limit)] for index in long]
             for index, one in zip(long, self._encode(cut_texts), strict=True):
                 encoded[index] = one
         return [np.array(one.ids, np.int32) for one in encoded]

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from gelora_cli.config.checks import cross_task_problems, declared_problems
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.data.pairs import window_bounds
 from gelora_cli.data.questions import Answer, QuestionSplit
 from gelora_cli.data.squad import load_questions, read_squad_json, single_question
 from gelora_cli.data.windows import EncodedWindows, encode_windows
@@ -226,6 +227,24 @@ def test_a_window_must_hold_more_than_question_and_stride() -> None:
     assert cross_task_problems(task) == [*declared_problems(task, "task.")] == []
     encoded = encode_windows(split_of(("which " * 30, LONG, "number 17")), make_tokenizer("roberta"), task)
     assert encoded.lengths.max() == 33
+
+
+@pytest.mark.parametrize("limit", range(1, 13))
+def test_a_cut_question_keeps_its_limit_where_a_character_takes_several_tokens(
+    tokenizer: PreTrainedTokenizerBase, limit: int
+) -> None:
+    task = TaskConfig(**(vars(TASK) | {"max_question_length": limit}))
+    context_tokens = []  # of a first window without question, and of one with it
+    for question in ("", "Is it 1\U0001f917 ok?"):
+        encoded = encode_windows(split_of((question, LONG, None)), tokenizer, task)
+        context_tokens.append(int((encoded.chars[: encoded.lengths[0], 0] >= 0).sum()))
+    assert context_tokens[0] - context_tokens[1] <= limit
+
+
+def test_windows_that_could_not_move_on_are_refused() -> None:
+    assert window_bounds(10, 5, 4)[-1] == (5, 10)
+    with pytest.raises(ValueError, match="room for 4 tokens can't share 4"):
+        window_bounds(3, 4, 4)
 
 
 def test_files_in_squads_own_format() -> None:
