@@ -6,9 +6,11 @@ from pathlib import Path
 
 from gelora_cli.allocation.formatting import format_plan
 from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.manifest import RunManifest
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.budget import parse_budget
-from gelora_cli.core.codec import write_artifact
+from gelora_cli.core.codec import read_artifact, write_artifact
+from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.memory import translate_oom
 from gelora_cli.launchers.signals import handle_signals
@@ -41,6 +43,7 @@ def work_run(directory: Path, inputs: ResolvedInputs) -> None:
             # Of the model as it was loaded, so before a method is attached.
             signals = shared_signals(session, needed_signals(inputs.config))
         plan = make_plan(session, signals.artifacts)
+        _check_unchanged(directory, inputs)
         if session.compute_once(lambda: _has_equal_run(inputs, plan)):
             if is_main:
                 _write_plan(directory, signals, plan)
@@ -74,6 +77,26 @@ def work_run(directory: Path, inputs: ResolvedInputs) -> None:
                 write_result(directory, session, result, attached.plan, predictions)
         session.accelerator.wait_for_everyone()
         close_session(session, directory)
+
+
+def _check_unchanged(directory: Path, inputs: ResolvedInputs) -> None:
+    """Check that this process has read what the run is named by: model, rows, plug-ins, and files that give ranks.
+
+    The command reads them for the name of the directory. A process of its own reads all of them again, and every
+    process reads files of ranks again for its plan.
+
+    Raises:
+        GeloraError: something was changed in between.
+    """
+    before = read_artifact(RunManifest, directory / RunManifest.FILE).fingerprints
+    now = run_fingerprints(inputs)
+    changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    if changed:
+        names = ", ".join(changed)
+        raise GeloraError(
+            f"changed since this run began: {names} (model, rows, plug-ins, or the file of ranks that method.path or "
+            "ranks.path names). Give the same command again"
+        )
 
 
 def _has_equal_run(inputs: ResolvedInputs, plan: RankPlan) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from gelora_cli.core.devices import train_machine
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.status import run_status
-from gelora_cli.pipeline import resume, worker
+from gelora_cli.pipeline import resume, stages, worker
 from gelora_cli.pipeline.reload_check import compare_scores
 from gelora_cli.pipeline.run import starts_from_scratch
 from gelora_cli.report.rows import make_rows
@@ -134,6 +135,36 @@ def test_train_needs_a_profile_or_a_plan(bench: Bench, capsys: pytest.CaptureFix
     wrong = bench.run("task=sst2", f"ranks.path={directory}", command="train", model="llama")
     assert wrong == 2
     assert "plan for another model" in capsys.readouterr().err
+
+
+def test_a_file_of_ranks_that_is_changed_after_its_run_has_a_name_is_refused(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin = stages.open_session
+
+    def run_while(change: Callable[[], object], *settings: str) -> str:
+        with monkeypatch.context() as patch:
+            patch.setattr(stages, "open_session", lambda *arguments: change() and begin(*arguments))
+            assert bench.run("task=cola", *settings) == 2
+        return capsys.readouterr().err
+
+    ranks = tmp_path / "mine.csv"
+    ranks.write_text("block,rank\n1,1\n2,1\n3,1\n")
+    settings = ["method=file", f"method.path={ranks}", "budget=rank:2"]
+    shown = run_while(lambda: ranks.write_text("block,rank\n1,2\n2,1\n3,1\n"), *settings)
+    assert "changed since this run began: rank file (" in shown
+    assert "Give the same command again" in shown
+    refused = bench.only()
+    assert read_artifact(RunManifest, refused / RunManifest.FILE).status == "failed"
+    assert bench.run("task=cola", *settings) == 0  # the same command, whose run has another name now
+    (trained,) = (path for path in bench.directories() if path != refused)
+    plan = read_artifact(RankPlan, trained / RankPlan.FILE)
+    assert plan.ranks == (2, 1, 1)
+
+    write_artifact(plan, tmp_path)
+    other = replace(plan, scaling=2 * plan.scaling)
+    shown = run_while(lambda: write_artifact(other, tmp_path) or True, f"ranks.path={tmp_path}")
+    assert "changed since this run began: plan (" in shown
 
 
 def test_protocol_dev_keeps_the_best_epochs_predictions(bench: Bench) -> None:
