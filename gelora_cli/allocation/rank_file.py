@@ -15,6 +15,7 @@ from typing import Literal
 
 from gelora_cli.allocation.problem import Granularity
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.files import expand_home
 from gelora_cli.core.messages import first_line, quote
 
 Kind = Literal["ranks", "weights"]
@@ -67,7 +68,7 @@ def read_rank_file(path: str) -> RankFile:
     Raises:
         GeloraError: there is none, or it holds something else; the message names the line or field.
     """
-    source = Path(path).expanduser()
+    source = Path(expand_home(path))
     try:
         if not source.is_file():
             problem = "a directory" if source.is_dir() else "no such file"

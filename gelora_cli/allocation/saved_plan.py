@@ -10,6 +10,7 @@ from gelora_cli.allocation.peft_pattern import plan_beside, rank_pattern_json
 from gelora_cli.core.artifacts.plan import RankPlan
 from gelora_cli.core.codec import read_artifact
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.files import expand_home
 
 
 def read_plan(path: str) -> RankPlan:
@@ -18,7 +19,7 @@ def read_plan(path: str) -> RankPlan:
     Raises:
         GeloraError: there is none, or the pattern was changed after the plan beside it was written.
     """
-    source = Path(path).expanduser()
+    source = Path(expand_home(path))
     if source.is_dir():
         return read_artifact(RankPlan, source / RankPlan.FILE)
     pattern, plan_file = _read_pattern(source), plan_beside(source)

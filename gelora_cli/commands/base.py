@@ -159,7 +159,7 @@ def check_values(config: Any) -> None:
 
 def user_path(text: str) -> Path:
     """Return a path as given, with `~` as the home directory where there is one of that name."""
-    from gelora_cli.config.paths import expand_home
+    from gelora_cli.core.files import expand_home
 
     return Path(expand_home(text))
 

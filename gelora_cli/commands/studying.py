@@ -29,6 +29,7 @@ from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.directories import create_directory
 from gelora_cli.core.environment import utc_now
 from gelora_cli.core.errors import GeloraError, StoppedError
+from gelora_cli.core.files import expand_home
 from gelora_cli.core.locks import lock_directory
 from gelora_cli.core.registries import COMMANDS, LAUNCHERS
 from gelora_cli.launchers.base import Launcher
@@ -274,7 +275,7 @@ def _studied_method(job: ComposedJob, apart: Sequence[str], extra: Path | None) 
     label = " ".join([name, *others])
     chosen = next((word for word in job.overrides if key_of_override(word) == "method"), f"method={name}")
     own = [word for word in job.overrides if key_of_override(word).startswith("method.")]
-    file = Path(config.tune.space).expanduser() if config.tune.space else space_file(run, extra)
+    file = Path(expand_home(config.tune.space)) if config.tune.space else space_file(run, extra)
     values = read_space(file)
     if config.tune.space:  # one file for all methods: each takes of it what it has
         known = {entry.name for entry in keys_of(run)}

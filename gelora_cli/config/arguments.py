@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from gelora_cli.config.paths import expand_home
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.files import expand_home
 from gelora_cli.core.messages import suggest
 
 FLAGS: dict[str, tuple[str, ...] | None] = {

@@ -15,7 +15,6 @@ from gelora_cli.config.entry_section import EntrySection
 from gelora_cli.config.input_schema import label_columns
 from gelora_cli.config.key_values import value_problem
 from gelora_cli.config.keys import declared_keys, keys_of
-from gelora_cli.config.paths import expand_home
 from gelora_cli.config.presets import find_preset
 from gelora_cli.config.saved_plan import saved_plan_problem
 from gelora_cli.config.schema import PresetConfig, ProfileConfig, RanksConfig, RunConfig, TaskConfig
@@ -25,6 +24,7 @@ from gelora_cli.config.training_checks import training_problems
 from gelora_cli.config.tuned import with_tuned
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.files import expand_home
 from gelora_cli.core.messages import join_names, quote, quote_name, suggest
 from gelora_cli.core.registries import ALLOCATORS, METHODS, METRICS, TASK_KINDS
 

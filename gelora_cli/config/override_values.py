@@ -14,8 +14,8 @@ from gelora_cli.config.composing import add_tracker_keys, schema_node
 from gelora_cli.config.entry_section import EntrySection
 from gelora_cli.config.groups import group_choices, groups
 from gelora_cli.config.keys import declared_keys, written_value
-from gelora_cli.config.paths import expand_home
 from gelora_cli.config.schema import command_keys, takes_run_keys, tracker_keys
+from gelora_cli.core.files import expand_home
 from gelora_cli.core.messages import first_line, join_names, suggest
 from gelora_cli.core.registries import METHODS
 
@@ -61,7 +61,9 @@ class ValueCheck:
 
     def _is_path(self, key: str) -> bool:
         """Return whether the value of a key is a path, or may be one."""
-        entries = declared_keys(command_keys(self.config_name))
+        entries = declared_keys(command_keys(self.config_name), self._sections(key))
+        if key.startswith("tracker."):
+            entries = tracker_keys()
         return any(entry.declared.path for entry in entries if entry.name == key)
 
     def _sections(self, key: str) -> dict[str, type]:

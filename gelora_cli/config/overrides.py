@@ -14,10 +14,10 @@ from gelora_cli.config.groups import option_file
 from gelora_cli.config.keys import declared_keys
 from gelora_cli.config.literal_text import protect_text, restore_text
 from gelora_cli.config.override_values import ValueCheck
-from gelora_cli.config.paths import expand_home
 from gelora_cli.config.schema import LaunchConfig, command_keys
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.files import expand_home
 from gelora_cli.core.plugins import load_plugins
 
 if TYPE_CHECKING:

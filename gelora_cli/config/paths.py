@@ -1,23 +1,18 @@
-"""Paths and names in a configuration: home directories, hub ids, words that are safe as a directory."""
+"""Paths and names in a configuration: hub ids, words that are safe as a directory."""
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
 from gelora_cli.config.input_schema import DataConfig, TaskConfig
+from gelora_cli.core.files import expand_home
 from gelora_cli.core.hub_ids import is_hub_id
 
 
 def slug(name: str) -> str:
     """Turn a name into one that is safe for a directory: letters, digits, `.`, `_` and `-`."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "custom"
-
-
-def expand_home(path: str) -> str:
-    """Return a path with a leading `~` or `~user` as that home directory; as it is where there is none."""
-    return os.path.expanduser(path)  # noqa: PTH111 - Path's own raises a RuntimeError where there is none
 
 
 def local_or_hub(text: str, *, one_word: bool = False) -> str:

@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from gelora_cli.core.files import expand_home
+
 WEIGHTS = "model.safetensors"
 
 
@@ -39,7 +41,7 @@ def known_model(configs: Path, path: str) -> str | None:
 
     A directory is recognised by the sha256 of its weights, which is read only where their size fits.
     """
-    weights = Path(path).expanduser() / WEIGHTS
+    weights = Path(expand_home(path)) / WEIGHTS
     for name, model in _shipped_models(configs).items():
         if path == model.get("hub"):
             return name

@@ -174,6 +174,11 @@ def _null_if_not_finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def expand_home(path: str) -> str:
+    """Return a path with a leading `~` or `~user` as that home directory; as it is where there is none."""
+    return os.path.expanduser(path)  # noqa: PTH111 - Path's own raises a RuntimeError where there is none
+
+
 def file_sha256(path: Path) -> str:
     """Return the sha256 of a file's content, in hex."""
     with path.open("rb") as file:

@@ -24,6 +24,7 @@ from pathlib import Path
 from types import ModuleType
 
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.files import expand_home
 from gelora_cli.core.messages import first_line, quote_name
 
 GROUP = "gelora.plugins"
@@ -129,7 +130,7 @@ def find_plugins(text: str | Path) -> PluginSource:
     installed = {entry.name: entry for entry in entry_points(group=GROUP)} if is_plain_name else {}
     if name in installed:
         return _locate_installed(installed[name])
-    folder = Path(os.path.expanduser(name)).absolute()  # noqa: PTH111 - Path's own raises where there is no home
+    folder = Path(expand_home(name)).absolute()
     if folder.is_dir():
         return PluginFolder(str(folder), folder)
     siblings = [str(Path(name).parent / path.name) for path in folder.parent.glob("*") if path.is_dir()]

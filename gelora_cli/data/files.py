@@ -12,6 +12,7 @@ import numpy as np
 
 from gelora_cli.config.schema import TaskConfig
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.files import expand_home
 from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.messages import has_lone_surrogate, quote, quote_path, suggest
 from gelora_cli.data.delimited import Dialect, read_delimited
@@ -214,7 +215,7 @@ def read_input_table(name: str, request: Request, *, optional: Sequence[str] = (
     if name == "-":
         table = split_lines(read_standard_input(), request.texts, STANDARD_INPUT)
     else:
-        table = read_table(Path(name).expanduser(), request, key="file", optional=optional)
+        table = read_table(Path(expand_home(name)), request, key="file", optional=optional)
         if table.note:
             LOGGER.warning("%s: %s", name, table.note)
     if not len(table):
@@ -231,7 +232,7 @@ def read_questions(name: str) -> QuestionSplit:
     """
     if name == "-":
         return read_squad_json(read_standard_input(), STANDARD_INPUT)
-    path = Path(name).expanduser()
+    path = Path(expand_home(name))
     if not is_file(path):
         raise GeloraError(
             f"file={quote_path(name)}: no such file; a JSON file in SQuAD's format is accepted, or - for standard input"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.files import file_sha256
+from gelora_cli.core.files import expand_home, file_sha256
 from gelora_cli.core.hub_ids import is_hub_id
 from gelora_cli.core.install import install_gelora
 from gelora_cli.core.messages import first_line
@@ -120,7 +120,7 @@ def _locate(
     """Return the directory, and the name by which messages call the model."""
     if path:
         # A local directory wins over a hub id of the same name.
-        directory = Path(path).expanduser().absolute()
+        directory = Path(expand_home(path)).absolute()
         if directory.is_dir():
             return directory, path
         if not is_hub_id(path, one_word=True):

@@ -10,6 +10,7 @@ import pytest
 
 from gelora_cli.allocation.planning import plan_method
 from gelora_cli.allocation.rank_file import read_rank_file
+from gelora_cli.allocation.saved_plan import read_plan
 from gelora_cli.config.complete import complete
 from gelora_cli.config.identity import identity_values
 from gelora_cli.config.schema import MethodConfig, RunConfig, TaskConfig, TrainConfig
@@ -164,3 +165,10 @@ def test_what_is_no_file_of_text_is_refused(tmp_path: Path) -> None:
     assert list(MethodConfig.of("file").problems()) == [
         "method=file needs method.path=FILE, a JSON or CSV file of ranks or weights"
     ]
+
+
+def test_a_home_directory_that_is_not_there_is_no_such_file() -> None:
+    with pytest.raises(GeloraError, match=r"~nobody-of-that-name/r\.json: no such file"):
+        read_rank_file("~nobody-of-that-name/r.json")
+    with pytest.raises(GeloraError, match=r"~nobody-of-that-name/ranks\.json can't be read as RankPlan"):
+        read_plan("~nobody-of-that-name/ranks.json")

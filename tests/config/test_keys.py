@@ -255,7 +255,9 @@ def test_every_command_has_help_of_its_keys(name: str) -> None:
     assert {key for key in keys(SCHEMAS[name]) if "." not in key} <= set(shown)
 
 
-@pytest.mark.parametrize("name", ["model.path", "init_from", "data.text", "ranks.path"])
+@pytest.mark.parametrize(
+    "name", ["model.path", "init_from", "data.text", "ranks.path", "method.path", "tracker.wandb.directory"]
+)
 def test_keys_that_are_paths_are_refused_where_they_are_empty(name: str) -> None:
     problems, _ = override_problems("run", [f"{name}="], None)
     assert problems == [f"{name}= is empty: give a path, or leave it out to have the default"]

@@ -85,6 +85,8 @@ WRONG: list[tuple[list[str], list[str]]] = [
     (["ls", "runs_dir=~/no/such"], [f"{Path.home()}/no/such: no such directory"]),
     (["ls", "~nobody-of-that-name/runs"], ["~nobody-of-that-name/runs: no such directory"]),
     (["run", "data.glue=~nobody-of-that-name/x"], ["no home directory ~nobody-of-that-name"]),
+    (["run", "method=file", "method.path=~nobody-of-that-name/x"], ["no home directory ~nobody-of-that-name"]),
+    (["run", "tracker=wandb", "tracker.wandb.directory=~nobody-of-that-name"], ["no home directory ~nobody-of-that-n"]),
     (["run", "runs_dir="], ["runs_dir= is empty"]),
     (["run", "task=\udcff"], ["task=\\udcff: not UTF-8"]),
     (["run", f"seed={'7' * 400}"], ["seed=777", "an integer of 400 digits"]),

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from omegaconf import OmegaConf
 
+from gelora_cli.config.shipped import config_dir, known_model
 from gelora_cli.models.locate import CONVERSION_AUTHOR, CONVERSION_TITLE, resolve_model
 from tests.helpers.models import from_directory, refusal
 from tests.helpers.tiny import make_tiny
@@ -55,6 +56,12 @@ def test_missing_directory_names_the_nearest(tmp_path: Path, monkeypatch: pytest
         message = refusal(resolve_model, hub=None, path=path)
         assert f"model.path={path}" in message and "config.json" in message
         assert f"Did you mean {tmp_path / 'models' / 'my-bert'}?" in message
+
+
+def test_home_directory_that_is_not_there_is_no_directory() -> None:
+    path = "~nobody-of-that-name/mine"
+    assert f"model.path={path}: no such directory" in refusal(resolve_model, hub=None, path=path)
+    assert known_model(config_dir(), path) is None
 
 
 def test_file_as_path_is_refused_with_its_directory(tmp_path: Path) -> None:
