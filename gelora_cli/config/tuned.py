@@ -150,7 +150,7 @@ def _parsed(path: Path, text: str) -> TunedPreset:
     try:
         preset: TunedPreset = typed(TunedPreset, yaml.safe_load(text))
         parse_budget(preset.budget)
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError, GeloraError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, GeloraError) as error:
         raise GeloraError(f"{path}: no tuned preset: {first_line(error)}; {fix}") from error
     if problem := _problem(preset):
         raise GeloraError(f"{path}: {problem}; {fix}")

@@ -20,7 +20,7 @@ def typed(kind: Any, value: object, key: str = "") -> Any:
     `key` is the dotted name for messages. Every text stays as it is: `${...}` and `???` mean nothing here.
 
     Raises:
-        ValueError: an unknown key, or a value of another type, with the key.
+        ValueError: an unknown key, a missing one without default, or a value of another type, with the key.
     """
     if kind is Any or (type(value) is kind and kind in (str, int, bool)):  # most values, and the rest is slow
         return value
@@ -41,7 +41,7 @@ def _typed_other(kind: Any, value: object, key: str) -> Any:
             for name, item in _expect(dict, value, key).items()
         }
     if kind is float:
-        return float(_expect((int, float), value, key))
+        return _as_float(_expect((int, float), value, key), key)
     return _expect(kind, value, key)
 
 
@@ -72,6 +72,9 @@ def _typed_dataclass(kind: type, value: object, key: str) -> Any:
     unknown = [str(name) for name in values if name not in hints]
     if unknown:
         raise ValueError(f"{_joined(key, unknown[0])} is unknown")
+    missing = [name for name in _required_fields(kind) if name not in values]  # type: ignore[arg-type]
+    if missing:
+        raise ValueError(f"{_joined(key, missing[0])} is missing")
     return kind(**{name: typed(hints[name], item, _joined(key, name)) for name, item in values.items()})
 
 
@@ -94,6 +97,13 @@ def _expect(kind: Any, value: object, key: str) -> Any:
     raise ValueError(f"{key or 'the file'} is {type(value).__name__}, not {expected}")
 
 
+def _as_float(number: float, key: str) -> float:
+    try:
+        return float(number)
+    except OverflowError as error:
+        raise ValueError(f"{key or 'the file'} is an integer of more digits than a float can hold") from error
+
+
 def _joined(key: str, name: str) -> str:
     return f"{key}.{name}" if key else name
 
@@ -109,3 +119,11 @@ def _type_hints(kind: Any) -> dict[str, Any]:
     """Return the types of a dataclass's fields by name."""
     hints = typing.get_type_hints(kind)
     return {item.name: hints[item.name] for item in dataclasses.fields(kind)}
+
+
+@functools.lru_cache(maxsize=512)
+def _required_fields(kind: Any) -> tuple[str, ...]:
+    """Return the names of a dataclass's fields without a default."""
+    missing = dataclasses.MISSING
+    fields = dataclasses.fields(kind)
+    return tuple(item.name for item in fields if item.default is missing and item.default_factory is missing)

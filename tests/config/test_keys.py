@@ -256,6 +256,18 @@ def test_every_command_has_help_of_its_keys(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"task": {"presets": {"default": {"gelora": {"learning_rate": 0.1}}}}}, "gelora.source is missing"),
+        ({"train": {"learning_rate": 10**400}}, "train.learning_rate is an integer of more digits than a float"),
+    ],
+)
+def test_a_file_that_lacks_a_key_or_holds_no_number_is_refused(values: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(problem)):
+        typed(RunConfig, values)
+
+
+@pytest.mark.parametrize(
     "name", ["model.path", "init_from", "data.text", "ranks.path", "method.path", "tracker.wandb.directory"]
 )
 def test_keys_that_are_paths_are_refused_where_they_are_empty(name: str) -> None:

@@ -32,6 +32,7 @@ from gelora_cli.core.status import run_status
 from gelora_cli.pipeline import resume, stages, worker
 from gelora_cli.pipeline.reload_check import compare_scores
 from gelora_cli.pipeline.run import starts_from_scratch
+from gelora_cli.pipeline.session import open_session
 from gelora_cli.report.rows import make_rows
 from gelora_cli.report.runs import collect
 from gelora_cli.training.checkpoint import Checkpoints, TrainState
@@ -140,11 +141,9 @@ def test_train_needs_a_profile_or_a_plan(bench: Bench, capsys: pytest.CaptureFix
 def test_a_file_of_ranks_that_is_changed_after_its_run_has_a_name_is_refused(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    begin = stages.open_session
-
     def run_while(change: Callable[[], object], *settings: str) -> str:
         with monkeypatch.context() as patch:
-            patch.setattr(stages, "open_session", lambda *arguments: change() and begin(*arguments))
+            patch.setattr(stages, "open_session", lambda *arguments: change() and open_session(*arguments))
             assert bench.run("task=cola", *settings) == 2
         return capsys.readouterr().err
 
