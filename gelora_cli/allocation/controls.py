@@ -83,7 +83,7 @@ class Reversed(Control):
         for target, rank in zip(problem.targets, ranks, strict=True):
             of_blocks[target.block] = (*of_blocks.get(target.block, ()), rank)
         reversed_blocks = [rank for block in reversed(of_blocks.values()) for rank in block]
-        return _first_accepted(lambda: tuple(reversed_blocks), problem.is_feasible)
+        return _if_feasible(tuple(reversed_blocks), problem.is_feasible)
 
     def move(self, ranks: Ranks, is_feasible: IsFeasible, seed: int) -> Ranks:
         """Return the ranks in reverse."""
@@ -130,7 +130,18 @@ def reverse_ranks(ranks: Ranks, is_feasible: IsFeasible) -> Ranks:
     Raises:
         GeloraError: they are not feasible.
     """
-    return _first_accepted(lambda: ranks[::-1], is_feasible)
+    return _if_feasible(ranks[::-1], is_feasible)
+
+
+def _if_feasible(ranks: Ranks, is_feasible: IsFeasible) -> Ranks:
+    """Return ranks that nothing is drawn for.
+
+    Raises:
+        GeloraError: they are not feasible.
+    """
+    if not is_feasible(ranks):
+        raise _no_assignment()
+    return ranks
 
 
 def _first_accepted(draw: Callable[[], Ranks], is_accepted: Callable[[Ranks], bool]) -> Ranks:
@@ -143,7 +154,11 @@ def _first_accepted(draw: Callable[[], Ranks], is_accepted: Callable[[Ranks], bo
         drawn = draw()
         if is_accepted(drawn):
             return drawn
-    raise GeloraError(
+    raise _no_assignment()
+
+
+def _no_assignment() -> GeloraError:
+    return GeloraError(
         "no such assignment of the same total keeps within the budget and the largest ranks of the blocks, whose units "
         "cost differently here; take another budget or method"
     )

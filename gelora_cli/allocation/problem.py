@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Literal, TypeVar
 
 from gelora_cli.allocation.apportionment import Ranks, apportion
@@ -105,6 +106,8 @@ class AllocationProblem:
         auto_params: the parameters that GeLoRA's own ranks cost; 0 without a profile.
         budget: the budget as the user wrote it.
         settings: the keys of the method, of which some may choose ranks; an allocator knows their class.
+
+    What follows from these alone is computed once: a control asks `is_feasible` of thousands of ranks.
     """
 
     targets: tuple[Target, ...]
@@ -119,12 +122,12 @@ class AllocationProblem:
         """Return the parameters that the ranks may cost."""
         return self.auto_params if self.bound is None else self.bound
 
-    @property
+    @cached_property
     def costs(self) -> tuple[int, ...]:
         """Return the parameters of a unit of rank in each target."""
         return tuple(target.unit_params for target in self.targets)
 
-    @property
+    @cached_property
     def fixed_costs(self) -> tuple[int, ...]:
         """Return the parameters of each target beside its units, as soon as it has one (`Variant.fixed_params`)."""
         variant = VARIANTS.get(self.rule.variant)
@@ -135,7 +138,7 @@ class AllocationProblem:
         """Return the parameters that are left for units of rank if every target is adapted."""
         return self.largest_cost - sum(self.fixed_costs)
 
-    @property
+    @cached_property
     def caps(self) -> Ranks:
         """Return the largest rank of each target."""
         return tuple(target.max_rank for target in self.targets)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from gelora_cli.allocation.apportionment import Ranks
 from gelora_cli.allocation.controls import draw_ranks, reverse_ranks, shuffle_ranks
+from gelora_cli.allocation.problem import AllocationProblem, Rule, make_targets
 from gelora_cli.allocation.ranks import plan_ranks
 from gelora_cli.core.budget import Budget, parse_budget
 from gelora_cli.core.errors import GeloraError
@@ -54,6 +56,29 @@ def test_what_does_not_fit_is_refused() -> None:
     for control in CONTROLS.values():
         with pytest.raises(GeloraError, match="take another budget or method"):
             control((1, 2, 3), lambda _: False, 0)
+
+
+def test_ranks_that_nothing_is_drawn_for_are_tried_once() -> None:
+    tried: list[Ranks] = []
+
+    def refuse(ranks: Ranks) -> bool:
+        tried.append(ranks)
+        return False
+
+    with pytest.raises(GeloraError, match="take another budget or method"):
+        reverse_ranks((1, 2, 3), refuse)
+    assert tried == [(3, 2, 1)]
+
+
+def test_what_a_unit_costs_is_computed_once_for_all_ranks_that_are_tried() -> None:
+    targets = make_targets(MINILM.model_map, "attention")
+    problem = AllocationProblem(targets=targets, rule=Rule(), bound=10**6, auto_params=0, budget="1M")
+    assert problem.is_feasible(problem.ones)
+    assert problem.costs is problem.costs
+    assert problem.caps is problem.caps
+    assert problem.fixed_costs is problem.fixed_costs
+    assert replace(problem) == problem
+    assert replace(problem, targets=targets[:2]).costs == problem.costs[:2]
 
 
 @pytest.mark.parametrize("budget", [units(15), parse_budget("auto"), Budget("params", 40 * UNIT + 17)])
