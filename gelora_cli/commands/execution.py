@@ -55,9 +55,9 @@ def _handle(command: Command[Any], config: Any, paths: list[Path], typed: str) -
     launcher = getattr(getattr(config, "launch", None), "launcher", DEFAULT)
     if launcher != DEFAULT and launcher in LAUNCHERS:  # the command's own checks refuse an unknown name
         raise GeloraError(f"launch.launcher={launcher} runs the jobs of a sweep: add -m, or leave it out")
-    for name, default in (("parallel", 1), ("gpus_per_run", None)):
-        value = getattr(getattr(config, "launch", None), name, default)
-        if value != default:
+    for name, of_one_job in (("parallel", (None, 1)), ("gpus_per_run", (None,))):
+        value = getattr(getattr(config, "launch", None), name, None)
+        if value not in of_one_job:
             raise GeloraError(f"launch.{name}={value:g} runs jobs of a sweep side by side: add -m, or leave it out")
     # Inside an outer launcher a command that can't be shared is done by each process, as if there were no launcher.
     if not command.launchable or not inside_workers():

@@ -255,7 +255,7 @@ def _key_problems(config: TuneCommandConfig, common: Iterable[str]) -> Iterator[
             f"launch.launcher={config.launch.launcher}: gelora tune chooses trials by those before, on one machine; "
             "leave it out, and give the whole command to the cluster, such as sbatch --wrap 'gelora tune ...'"
         )
-    if config.tune.sampler == "tpe" and config.launch.parallel > 1:
+    if config.tune.sampler == "tpe" and (config.launch.parallel or 1) > 1:
         yield (
             f"launch.parallel={config.launch.parallel}: tune.sampler=tpe proposes each trial from those before, one "
             "after the other; leave it out, or take tune.sampler=sobol"

@@ -28,10 +28,10 @@ from gelora_cli.launchers.job import Job, Outcome
 from gelora_cli.launchers.torchrun import inside_workers
 
 SIDE_BY_SIDE = (
-    ("parallel", 1, "how many jobs of the sweep run side by side"),
-    ("gpus_per_run", None, "how many GPUs each job of the sweep has"),
+    ("parallel", (None, 1), "how many jobs of the sweep run side by side"),
+    ("gpus_per_run", (None,), "how many GPUs each job of the sweep has"),
 )
-"""Keys of `launch` that hold for a whole sweep, with their defaults and meanings."""
+"""Keys of `launch` that hold for a whole sweep, with the values by which no jobs run side by side, and meanings."""
 
 
 @dataclass(frozen=True)
@@ -202,12 +202,12 @@ def choose_launcher(configs: Sequence[RunConfig]) -> Launcher:
     names = sorted({config.launch.launcher for config in configs})
     if len(names) > 1:
         raise GeloraError(f"launch.launcher={','.join(names)}: one launcher runs all jobs of a sweep; give one of them")
-    for name, default, meaning in SIDE_BY_SIDE:
+    for name, of_one_job, meaning in SIDE_BY_SIDE:
         values = list(dict.fromkeys(getattr(config.launch, name) for config in configs))
         if len(values) > 1:
-            given = ",".join(map(str, values))
+            given = ",".join("null" if value is None else str(value) for value in values)
             raise GeloraError(f"launch.{name}={given}: it is {meaning}; give one number")
-        if values != [default] and names == ["in_place"]:
+        if values[0] not in of_one_job and names == ["in_place"]:
             raise GeloraError(
                 f"launch.{name}={values[0]}: launch.launcher=in_place runs the jobs in one process, one after the "
                 "other; leave one of the two out"

@@ -113,8 +113,11 @@ class LaunchConfig(WorkersConfig, EntrySection):
         choices=LAUNCHERS.names,
         identity=False,
     )
-    parallel: int = key(
-        1, help="jobs of a sweep (-m) side by side, each with its share of the cores' threads", low=1, identity=False
+    parallel: int | None = key(
+        None,
+        help="jobs of a sweep (-m) side by side; null: one, or as many as there are GPUs for with gpus_per_run",
+        low=1,
+        identity=False,
     )
     gpus_per_run: float | None = key(
         None,

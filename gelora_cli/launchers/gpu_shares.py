@@ -33,7 +33,7 @@ class GpuShares:
         return {VISIBLE: self.visible[place]} if self.visible else {}
 
 
-def share_gpus(gpus: tuple[str, ...], *, parallel: int, gpus_per_run: float | None, processes: int) -> GpuShares:
+def share_gpus(gpus: tuple[str, ...], *, parallel: int | None, gpus_per_run: float | None, processes: int) -> GpuShares:
     """Share out the GPUs among the jobs side by side.
 
     Without `gpus_per_run`, N jobs side by side share all GPUs evenly, and a job that runs alone sees all of them.
@@ -41,7 +41,7 @@ def share_gpus(gpus: tuple[str, ...], *, parallel: int, gpus_per_run: float | No
 
     Args:
         gpus: the names of the GPUs that this process sees.
-        parallel: `launch.parallel`.
+        parallel: `launch.parallel`; None where it is not given.
         gpus_per_run: `launch.gpus_per_run`; 1/k lets k jobs share a GPU.
         processes: the worker processes of each job, `launch.processes`.
 
@@ -50,6 +50,7 @@ def share_gpus(gpus: tuple[str, ...], *, parallel: int, gpus_per_run: float | No
     """
     count = len(gpus)
     if gpus_per_run is None:
+        parallel = parallel or 1
         if parallel == 1 or not gpus:
             return GpuShares(parallel)
         if parallel > count:
@@ -65,9 +66,10 @@ def share_gpus(gpus: tuple[str, ...], *, parallel: int, gpus_per_run: float | No
     most = count // size * sharing
     if most == 0:
         raise GeloraError(f"launch.gpus_per_run={size}: this machine shows {count} GPUs; accepted is 1 to {count}")
-    if parallel > most:
+    jobs = parallel or most
+    if jobs > most:
         raise GeloraError(
-            f"launch.parallel={parallel} launch.gpus_per_run={gpus_per_run:g}: {count} GPUs are enough for {most} jobs "
+            f"launch.parallel={jobs} launch.gpus_per_run={gpus_per_run:g}: {count} GPUs are enough for {most} jobs "
             f"side by side. Take launch.parallel={most}"
         )
     if processes > size:
@@ -75,7 +77,6 @@ def share_gpus(gpus: tuple[str, ...], *, parallel: int, gpus_per_run: float | No
             f"launch.processes={processes}: each job side by side has {size} of {count} GPUs, and each process needs "
             f"one to itself. Take launch.processes={size}, or launch.gpus_per_run={processes}"
         )
-    jobs = most if parallel == 1 else parallel
     groups = [",".join(gpus[start : start + size]) for start in range(0, count - size + 1, size)]
     return GpuShares(jobs, tuple(groups[place % len(groups)] for place in range(jobs)))
 

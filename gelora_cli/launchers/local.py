@@ -67,6 +67,6 @@ class LocalProcesses(Launcher):
 
 def _gpu_shares(launch: LaunchConfig, processes: int) -> GpuShares:
     """Return how many jobs run side by side, and which GPUs each of them sees."""
-    if launch.parallel == 1 and launch.gpus_per_run is None:
+    if launch.parallel in (None, 1) and launch.gpus_per_run is None:
         return GpuShares(1)  # without asking for GPUs
     return share_gpus(visible_gpus(), parallel=launch.parallel, gpus_per_run=launch.gpus_per_run, processes=processes)

@@ -84,7 +84,7 @@ class RayTasks(Launcher):
             GeloraError: Ray is not installed, there is no such cluster, or no node has enough.
         """
         launch = _settings(jobs[0])
-        if launch.parallel > 1:
+        if (launch.parallel or 1) > 1:
             raise GeloraError(
                 f"launch.parallel={launch.parallel}: with launch=ray the cores and GPUs of the cluster say how many "
                 "jobs run side by side; leave it out, or give launch.cpus_per_run"

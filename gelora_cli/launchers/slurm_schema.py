@@ -39,7 +39,7 @@ class SlurmConfig(LaunchConfig):
 
     def problems(self) -> Iterator[str]:
         """Yield what Slurm could not be given."""
-        if self.parallel > 1:
+        if (self.parallel or 1) > 1:
             yield (
                 f"launch.parallel={self.parallel} is for jobs on this machine; for launch=slurm give "
                 f"launch.array_parallelism={self.parallel}"

@@ -255,6 +255,11 @@ def test_every_command_has_help_of_its_keys(name: str) -> None:
     assert {key for key in keys(SCHEMAS[name]) if "." not in key} <= set(shown)
 
 
+def test_a_number_of_jobs_side_by_side_that_older_runs_have_saved_is_read() -> None:
+    assert RunConfig().launch.parallel is None
+    assert typed(RunConfig, {"launch": {"parallel": 1}}).launch.parallel == 1
+
+
 @pytest.mark.parametrize(
     ("values", "problem"),
     [

@@ -23,19 +23,21 @@ UUIDS = ("GPU-5f", "GPU-a0")
     [
         ((), 3, None, 1, GpuShares(3)),  # no GPU: as ever
         (FOUR, 1, None, 4, GpuShares(1)),  # one job after the other: each sees all
+        (FOUR, None, None, 4, GpuShares(1)),
+        (FOUR, 1, 2.0, 1, GpuShares(1, ("0,1",))),  # one after the other, as it says
         (FOUR, 2, None, 2, GpuShares(2, ("0,1", "2,3"))),
         (FOUR, 3, None, 1, GpuShares(3, ("0", "1", "2"))),
-        (FOUR, 1, 1.0, 1, GpuShares(4, FOUR)),
-        (FOUR, 1, 2.0, 2, GpuShares(2, ("0,1", "2,3"))),
-        (FOUR, 1, 3.0, 1, GpuShares(1, ("0,1,2",))),
+        (FOUR, None, 1.0, 1, GpuShares(4, FOUR)),
+        (FOUR, None, 2.0, 2, GpuShares(2, ("0,1", "2,3"))),
+        (FOUR, None, 3.0, 1, GpuShares(1, ("0,1,2",))),
         (FOUR, 3, 1.0, 1, GpuShares(3, ("0", "1", "2"))),
-        (UUIDS, 1, 1.0, 1, GpuShares(2, UUIDS)),
-        (UUIDS, 1, 0.5, 1, GpuShares(4, (*UUIDS, *UUIDS))),
+        (UUIDS, None, 1.0, 1, GpuShares(2, UUIDS)),
+        (UUIDS, None, 0.5, 1, GpuShares(4, (*UUIDS, *UUIDS))),
         (("0",), 3, 0.33, 1, GpuShares(3, ("0", "0", "0"))),
     ],
 )
 def test_every_job_has_its_share(
-    gpus: tuple[str, ...], parallel: int, gpus_per_run: float | None, processes: int, shares: GpuShares
+    gpus: tuple[str, ...], parallel: int | None, gpus_per_run: float | None, processes: int, shares: GpuShares
 ) -> None:
     given = share_gpus(gpus, parallel=parallel, gpus_per_run=gpus_per_run, processes=processes)
     assert given == shares
@@ -54,17 +56,17 @@ def test_every_job_has_its_share(
             1,
             "shows 1 GPUs.* launch.parallel=1, or let 3 jobs share a GPU by launch.gpus_per_run=0.333",
         ),
-        (FOUR, 1, 8.0, 1, "launch.gpus_per_run=8: this machine shows 4 GPUs; accepted is 1 to 4"),
+        (FOUR, None, 8.0, 1, "launch.gpus_per_run=8: this machine shows 4 GPUs; accepted is 1 to 4"),
         (FOUR, 3, 2.0, 1, "launch.parallel=3 launch.gpus_per_run=2: 4 GPUs are enough for 2 jobs"),
         (FOUR, 2, None, 4, "launch.processes=4: each job side by side has 2 of 4 GPUs.*launch.gpus_per_run=4"),
-        (FOUR, 1, 0.5, 2, "launch.processes=2: each job side by side has 1 of 4"),
-        (FOUR, 1, 1.5, 1, "launch.gpus_per_run=1.5: accepted are whole numbers"),
-        (FOUR, 1, 0.4, 1, "launch.gpus_per_run=0.4: accepted are whole numbers"),
-        ((), 1, 1.0, 1, "this machine shows no GPU"),
+        (FOUR, None, 0.5, 2, "launch.processes=2: each job side by side has 1 of 4"),
+        (FOUR, None, 1.5, 1, "launch.gpus_per_run=1.5: accepted are whole numbers"),
+        (FOUR, None, 0.4, 1, "launch.gpus_per_run=0.4: accepted are whole numbers"),
+        ((), None, 1.0, 1, "this machine shows no GPU"),
     ],
 )
 def test_what_the_gpus_are_not_enough_for_is_refused_with_what_fits(
-    gpus: tuple[str, ...], parallel: int, gpus_per_run: float | None, processes: int, message: str
+    gpus: tuple[str, ...], parallel: int | None, gpus_per_run: float | None, processes: int, message: str
 ) -> None:
     with pytest.raises(GeloraError, match=message):
         share_gpus(gpus, parallel=parallel, gpus_per_run=gpus_per_run, processes=processes)

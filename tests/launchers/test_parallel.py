@@ -178,6 +178,7 @@ def test_jobs_side_by_side_see_the_gpus_of_their_own_place(place: Path, monkeypa
     [
         (["launch.parallel=2"], "launch.parallel=2 runs jobs of a sweep side by side: add -m"),
         (["-m", "launch.parallel=1,2"], "launch.parallel=1,2: it is how many jobs"),
+        (["-m", "launch.parallel=null,2"], "launch.parallel=null,2: it is how many jobs"),
         (["-m", "launch.parallel=2", "launch.launcher=in_place"], "in_place runs the jobs in one process"),
         (["launch.gpus_per_run=1"], "launch.gpus_per_run=1 runs jobs of a sweep side by side: add -m"),
         (["-m", "launch.gpus_per_run=1,2"], "launch.gpus_per_run=1.0,2.0: it is how many GPUs"),
