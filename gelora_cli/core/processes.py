@@ -128,8 +128,16 @@ def describe_exit_status(code: int, advice: str = LESS_MEMORY) -> str:
     """
     if code >= 0:
         return f"ended with exit code {code}"
-    name = signal.Signals(-code).name
+    name = _signal_name(-code)
     if -code != signal.SIGKILL:
         return f"was ended by {name}"
     cause = f"was ended by {name}, which the system sends when memory runs out"
     return f"{cause}. If it did: {advice}" if advice else cause
+
+
+def _signal_name(number: int) -> str:
+    """Return the name of a signal; most real-time signals have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -42,9 +42,16 @@ def test_the_cause_is_what_failed_by_itself(failures: list[Failure], kind: type[
     assert message in str(found)
 
 
-@pytest.mark.parametrize("code", [3, -signal.SIGSEGV])
-def test_how_a_process_ended_is_said(code: int) -> None:
-    assert describe_exit_status(code) == ("ended with exit code 3" if code == 3 else "was ended by SIGSEGV")
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (3, "ended with exit code 3"),
+        (-signal.SIGSEGV, "was ended by SIGSEGV"),
+        (-signal.SIGRTMIN - 1, f"was ended by signal {signal.SIGRTMIN + 1}"),  # a real-time signal without a name
+    ],
+)
+def test_how_a_process_ended_is_said(code: int, words: str) -> None:
+    assert describe_exit_status(code) == words
 
 
 @pytest.mark.parametrize("lives", [True, False])
