@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from gelora_cli.core import run_files
+from gelora_cli.core import done, run_files
 from gelora_cli.core.done import clean_finished_run, clear_run, mark_done, verify_checksums
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.files import file_sha256
 from tests.helpers.odd_files import dangling
 
 
@@ -32,13 +33,13 @@ def test_a_cut_or_edited_done_is_noticed(tmp_path: Path) -> None:
         (tmp_path / name).write_text(name)
     mark_done(tmp_path)
     verify_checksums(tmp_path)
-    done = (tmp_path / "DONE").read_text()
-    lines = done.splitlines(keepends=True)
-    for text in ("", done[:-9], *("".join(lines[:i] + lines[i + 1 :]) for i in range(len(lines)))):
+    complete = (tmp_path / "DONE").read_text()
+    lines = complete.splitlines(keepends=True)
+    for text in ("", complete[:-9], *("".join(lines[:i] + lines[i + 1 :]) for i in range(len(lines)))):
         (tmp_path / "DONE").write_text(text)
         with pytest.raises(GeloraError, match=r"DONE is damaged|is missing"):
             verify_checksums(tmp_path)
-    (tmp_path / "DONE").write_text(done)
+    (tmp_path / "DONE").write_text(complete)
     (tmp_path / "ranks.json").write_text("edited")
     with pytest.raises(GeloraError, match=r"ranks\.json is damaged or was changed"):
         verify_checksums(tmp_path)
@@ -49,6 +50,23 @@ def test_a_done_that_is_no_text_is_one_message(tmp_path: Path, damage: Any) -> N
     damage(tmp_path / run_files.DONE)
     with pytest.raises(GeloraError, match=r"DONE .*force=true"):
         verify_checksums(tmp_path)
+
+
+def test_every_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "adapter").mkdir()
+    names = [*run_files.REQUIRED_FILES, "adapter/weights"]
+    for name in names:
+        (tmp_path / name).write_text(name)
+    mark_done(tmp_path)
+    read: list[str] = []
+
+    def counted(path: Path) -> str:
+        read.append(str(path.relative_to(tmp_path)))
+        return file_sha256(path)
+
+    monkeypatch.setattr(done, "file_sha256", counted)
+    verify_checksums(tmp_path)
+    assert sorted(read) == sorted(names)
 
 
 def test_clearing_removes_the_artifacts_of_an_earlier_try(tmp_path: Path) -> None:
