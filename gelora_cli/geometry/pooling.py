@@ -28,13 +28,20 @@ class Pooling:
         """Return how many points each of these texts gives, (B,)."""
         return np.ones_like(rows)
 
-    def points(self, hidden: torch.Tensor, mask: torch.Tensor, rows: NDArray[np.int64]) -> torch.Tensor:
-        """Return the points of a batch text by text, (P, D) float32.
+    def begin(self, rows: NDArray[np.int64], device: torch.device) -> None:
+        """Prepare for a batch, whose layers are pooled one after the other.
+
+        Args:
+            rows: which texts of the split these are, (B,).
+            device: where the hidden states of the batch are.
+        """
+
+    def points(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return the points of the batch in a layer text by text, (P, D) float32.
 
         Args:
             hidden: (B, T, D).
             mask: (B, T), 1 at real tokens.
-            rows: which texts of the split these are, (B,).
         """
         return pool(hidden, mask, self.name)
 
@@ -50,12 +57,16 @@ class TokenPooling(Pooling):
         """Return how many points each of these texts gives, (B,)."""
         return self._offsets[rows + 1] - self._offsets[rows]
 
-    def points(self, hidden: torch.Tensor, mask: torch.Tensor, rows: NDArray[np.int64]) -> torch.Tensor:
-        """Return the states of the drawn tokens text by text, (P, D) float32."""
+    def begin(self, rows: NDArray[np.int64], device: torch.device) -> None:
+        """Find where the drawn tokens of these texts are, once for all layers."""
         texts = np.repeat(np.arange(len(rows)), self.counts(rows))  # (P,): places in the batch
         drawn = [self._positions[self._offsets[row] : self._offsets[row + 1]] for row in rows]
         positions = np.concatenate(drawn)  # (P,)
-        return hidden[torch.from_numpy(texts), torch.from_numpy(positions)].float()  # (P, D)
+        self._places = torch.from_numpy(texts).to(device), torch.from_numpy(positions).to(device)
+
+    def points(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return the states of the drawn tokens text by text, (P, D) float32."""
+        return hidden[self._places].float()  # (P, D)
 
 
 def make_pooling(

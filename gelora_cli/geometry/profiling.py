@@ -184,7 +184,8 @@ def _forward(
             states = store.load(number) if store else None
             if states is None:
                 batch = collate(split, rows, pad_token_id, accelerator.device)
-                layer_states.mask, layer_states.rows = batch.inputs["attention_mask"], rows
+                layer_states.mask = batch.inputs["attention_mask"]
+                pooling.begin(rows, accelerator.device)
                 body(**batch.inputs)
                 states = [state.cpu() for state in layer_states.take()]  # (P, D) each
                 if store:
@@ -201,7 +202,7 @@ class _LayerStates:
 
     def __init__(self, layers: Sequence[nn.Module], pooling: Pooling) -> None:
         self.layers, self.pooling = layers, pooling
-        self.mask, self.rows = torch.zeros(0), np.zeros(0, np.int64)  # of the batch that goes through the model
+        self.mask = torch.zeros(0)  # of the batch that goes through the model
         self._states: list[torch.Tensor] = []
 
     def __enter__(self) -> _LayerStates:
@@ -237,4 +238,4 @@ class _LayerStates:
         self._pool(output[0] if isinstance(output, tuple) else output)
 
     def _pool(self, hidden: torch.Tensor) -> None:
-        self._states.append(self.pooling.points(hidden, self.mask, self.rows))
+        self._states.append(self.pooling.points(hidden, self.mask))

@@ -124,6 +124,21 @@ def test_tokens_are_the_same_positions_in_every_layer_whatever_the_batches(
             np.testing.assert_allclose(found[layer], points[layer], atol=1e-5)
 
 
+def test_places_of_tokens_are_found_once_a_batch(tiny_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    model, split, special = loaded(tiny_models["bert"], "bert")
+    pooling = make_pooling("tokens", split, tokens=3, seed=5, special_ids=special)
+    asked: list[int] = []
+    counts = pooling.counts
+
+    def counted(rows: np.ndarray) -> np.ndarray:
+        asked.append(len(rows))
+        return counts(rows)
+
+    monkeypatch.setattr(pooling, "counts", counted)
+    states(model, split, pooling, 16)
+    assert sorted(asked) == [9, 16, 16, 41]  # each batch, whatever the layers, and all texts for their order
+
+
 def test_a_profile_of_tokens_counts_points_and_texts(tiny_models: dict[str, Path]) -> None:
     model, split, special = loaded(tiny_models["bert"], "bert")
     settings = ProfileSettings("tokens", "fit", 0.1, 10_000, 64, 0, tokens=3)
