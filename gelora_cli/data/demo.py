@@ -14,9 +14,10 @@ one changes all sentences after it. This task needs the standard library only.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gelora_cli.data.demo_phenomena import PHENOMENA, Grid
@@ -48,8 +49,9 @@ class DemoExample:
     pair: int
 
 
-def demo_splits(seed: int = 0) -> dict[str, tuple[DemoExample, ...]]:
-    """Return the splits `train`, `validation` and `test`, each in a shuffled order.
+@functools.cache
+def demo_splits(seed: int = 0) -> Mapping[str, tuple[DemoExample, ...]]:
+    """Return the splits `train`, `validation` and `test`, each in a shuffled order; not to be changed by the caller.
 
     A split has `4 * GRIDS[split]` sentences of each phenomenon, half of them acceptable. No sentence comes twice, and
     both members of a minimal pair are in one split. No noun, verb, adjective or name of one split is in another split

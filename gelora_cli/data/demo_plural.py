@@ -12,7 +12,9 @@ are.
 
 from __future__ import annotations
 
+import functools
 import random
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from gelora_cli.data.demo import divide_vocabulary, make_new_grid
@@ -31,8 +33,9 @@ class PluralPair(NamedTuple):
     plural: str
 
 
-def plural_splits(seed: int = 0) -> dict[str, tuple[PluralPair, ...]]:
-    """Return the splits `train`, `validation` and `test`, each in a shuffled order.
+@functools.cache
+def plural_splits(seed: int = 0) -> Mapping[str, tuple[PluralPair, ...]]:
+    """Return the splits `train`, `validation` and `test`, each in a shuffled order; not to be changed by the caller.
 
     No sentence comes twice. The words of each split are those that the demo task of the same seed has in it.
     """

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from operator import attrgetter
@@ -23,7 +23,7 @@ from gelora_cli.data import inflection
 from gelora_cli.data.demo import DemoExample, demo_splits
 from gelora_cli.data.demo_vocabulary import VOCABULARY
 
-Splits = dict[str, tuple[DemoExample, ...]]
+Splits = Mapping[str, tuple[DemoExample, ...]]
 
 FUNCTION_TEXT = """
     the my our your their in near outside behind beside with and to not
@@ -228,6 +228,8 @@ def test_another_process_generates_the_same(hash_seed: str) -> None:
 
 def test_the_seed_decides_sentences_and_vocabulary() -> None:
     one, two = demo_splits(0), demo_splits(1)
+    assert demo_splits(0) is one  # generated once, whichever split is asked for
+    demo_splits.cache_clear()
     assert digest(one) == digest(demo_splits(0))
     assert digest(one) != digest(two)
     shared = {e.sentence for e in one["train"]} & {e.sentence for e in two["train"]}
@@ -237,6 +239,7 @@ def test_the_seed_decides_sentences_and_vocabulary() -> None:
 
 def test_the_global_generator_is_left_alone() -> None:
     state = random.getstate()
+    demo_splits.cache_clear()
     demo_splits(3)
     assert random.getstate() == state
 

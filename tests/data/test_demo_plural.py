@@ -49,11 +49,12 @@ def test_the_completion_is_the_prompt_in_the_plural() -> None:
 
 
 def test_the_rows_are_a_function_of_the_seed() -> None:
-    assert plural_splits(1) == plural_splits(1)
-    assert plural_splits(1) != plural_splits(0)
-    before = demo_splits()
-    plural_splits()
-    assert demo_splits() == before
+    one, demo = plural_splits(1), demo_splits()
+    assert plural_splits(1) is one  # generated once, whichever split is asked for
+    plural_splits.cache_clear()
+    demo_splits.cache_clear()
+    assert plural_splits(1) == one != plural_splits(0)
+    assert demo_splits() == demo
     split = load_task_split(TASK, DataConfig(), "validation")
     assert isinstance(split, CompletionSplit)
     assert split.completions is not None
