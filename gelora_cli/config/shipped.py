@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from gelora_cli.core.files import expand_home
+from gelora_cli.core.files import expand_home, file_sha256
 
 WEIGHTS = "model.safetensors"
 
@@ -61,8 +60,7 @@ def _shipped_models(configs: Path) -> dict[str, dict[str, Any]]:
 @cache
 def _weights_sha256(weights: Path, size: int, modified: int) -> str:
     """Return the sha256 of a file, read once as long as its size and time stay the same."""
-    with weights.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(weights)
 
 
 def _presets(values: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

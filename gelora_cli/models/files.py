@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
 from fnmatch import filter as fnmatch_filter
@@ -10,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.files import file_sha256
 
 CONFIG = "config.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -99,8 +99,7 @@ def file_digests(directory: Path, source: str) -> dict[str, str]:
     digests = {}
     for name in model_files(directory, source):
         try:
-            with (directory / name).open("rb") as file:
-                digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+            digests[name] = file_sha256(directory / name)
         except OSError as error:
             raise GeloraError(
                 f"{name} of {source} can't be read: {error.strerror}. Fetch the model again into {directory}; if "
