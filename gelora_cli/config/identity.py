@@ -70,11 +70,6 @@ def shared_inputs(config: RunConfig) -> str:
     return repr([getattr(config, item.name) for item in fields(config) if item.name not in NO_INPUT])
 
 
-def profile_hash(config: RunConfig, model: str, text: str) -> str:
-    """Return sixteen hex digits over what a profile depends on."""
-    return hashlib.sha256(json.dumps(profile_inputs(config, model, text), sort_keys=True).encode()).hexdigest()[:16]
-
-
 def profile_inputs(config: RunConfig, model: str, text: str) -> dict[str, Any]:
     """Return what a profile depends on: model, text, lengths (and windows), its settings."""
     ignored = set() if TASK_KINDS.get(config.task.kind).has_windows else WINDOW_KEYS

@@ -84,11 +84,6 @@ class Neighbours:
     distances: Array
     indices: Rows
 
-    @property
-    def mu(self) -> Array:
-        """Return the ratios `r2 / r1`, (n,)."""
-        return self.ratios(1, 2)
-
     def ratios(self, near: int, far: int) -> Array:
         """Return `r_far / r_near`, (n,)."""
         return self.distances[:, far - 1] / self.distances[:, near - 1]

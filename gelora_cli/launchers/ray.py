@@ -126,7 +126,7 @@ class RayTasks(Launcher):
         ray = _import_ray()
         own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": STORE_BYTES}
         address = None if launch.address == "auto" else launch.address
-        joins = launch.address.startswith("ray://") or (launch.address not in ("auto", "local"))
+        joins = launch.address not in ("auto", "local")
         try:
             try:
                 ray.init(address=address, logging_level=logging.WARNING, **({} if joins else own))

@@ -161,8 +161,3 @@ def load_metric(name: str, labels: Sequence[str] = ()) -> evaluate.Metric:
 def metrics_of(target: Target) -> tuple[str, ...]:
     """Return the metrics of predictions of one form, the usual one first."""
     return tuple(name for name in METRICS.names() if METRICS.get(name).target == target)
-
-
-def reportable_values() -> tuple[str, ...]:
-    """Return the values of all metrics by name, each once."""
-    return tuple(dict.fromkeys(value for name in METRICS.names() for value in METRICS.get(name).values()))

@@ -1,6 +1,6 @@
 """Frozen weights that take less memory than float32: in bfloat16, or in the four bits of NF4.
 
-NF4 with double quantisation is QLoRA's (Dettmers et al., arXiv 2305.14314, sections 3), by bitsandbytes. A block of 64
+NF4 with double quantisation is QLoRA's (Dettmers et al., arXiv 2305.14314, section 3), by bitsandbytes. A block of 64
 weights shares a scale, and 256 scales share one of their own: 0.516 bytes a weight. What a weight is computed with is
 another matter: `precision` says it.
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from pyarrow import parquet
 
+from gelora_cli.allocation.base import IDIM
 from gelora_cli.config.complete import complete
-from gelora_cli.config.identity import profile_hash
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.core.budget import parse_budget
-from gelora_cli.core.registries import METHODS
+from gelora_cli.core.registries import METHODS, SIGNALS
 from scripts.planned_jobs import FORWARD
 from scripts.reproduce.made_questions import made_counts
 from scripts.reproduce.sweeps import Request, Sweep, Values, composed, composing, made_stand_in
@@ -105,7 +105,8 @@ def _job_cost(plan: Values, scale: Values, config: RunConfig, sweep: Sweep) -> C
     seconds = scale["seconds_per_run"] + (trained + judged * epochs / FORWARD) / rate
     steps = -(-examples // (config.train.batch_size or 1)) * epochs
     profiled = not trains or METHODS.get(config.method.name).needs_profile(parse_budget(config.budget))
-    profile = profile_hash(config, config.model.name, config.task.name) if profiled else None
+    fingerprints = {"model": config.model.name, "train": config.task.name}  # no files are read: a name for each
+    profile = SIGNALS.get(IDIM).sharing_hash(config, fingerprints) if profiled else None
     measured = _profile_seconds(rows, config, sweep.signals, rate)
     return Cost(seconds, steps, profile, measured) if trains else Cost(0.0, 0, profile, measured)
 

@@ -16,12 +16,12 @@ from gelora_cli.config.complete import SMOKE, complete
 from gelora_cli.config.composing import composed_config
 from gelora_cli.config.files import config_text, parse_config, read_config, write_config
 from gelora_cli.config.groups import group_choices, groups
-from gelora_cli.config.identity import identity_hash, identity_values, profile_hash
+from gelora_cli.config.identity import identity_hash, identity_values
 from gelora_cli.config.paths import slug
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.config.shipped import config_dir
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.registries import METRICS
+from gelora_cli.core.registries import METRICS, SIGNALS
 from tests.helpers.composed import composed
 
 GROUP_OPTIONS = [(group, option) for group in groups("run") for option in group_choices(group)]
@@ -218,6 +218,9 @@ def test_three_spellings_of_a_budget_are_one_run() -> None:
 
 
 def test_a_profile_is_of_model_text_length_and_its_settings() -> None:
+    def profile_hash(config: RunConfig, model: str, text: str) -> str:
+        return SIGNALS.get("idim").sharing_hash(config, {"model": model, "train": text})
+
     base = profile_hash(changed(), "m", "t")
     assert profile_hash(changed(seed=3, budget="1M", train={"epochs": 1}), "m", "t") == base
     others = [

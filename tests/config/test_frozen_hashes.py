@@ -16,11 +16,12 @@ from gelora_cli.config.complete import complete
 from gelora_cli.config.defaults import composed_values
 from gelora_cli.config.files import config_text, parse_config
 from gelora_cli.config.groups import groups
-from gelora_cli.config.identity import identity_hash, profile_hash
+from gelora_cli.config.identity import identity_hash
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.config.typed import typed
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.codec import write_artifact
+from gelora_cli.core.registries import SIGNALS
 from tests.helpers.rank_profiles import MINILM
 
 FROZEN = """
@@ -160,8 +161,9 @@ def test_many_are_frozen() -> None:
 @pytest.mark.parametrize(("identity", "profile", "words"), ROWS, ids=[words for _, _, words in ROWS])
 def test_hashes_stay_what_they_are(identity: str, profile: str, words: str, plan: Path) -> None:
     config = configured(words.replace("PLAN", str(plan)))
-    assert identity_hash(config, {"model": "m", "train": "t"}) == identity
-    assert profile_hash(config, "m", "t") == profile
+    fingerprints = {"model": "m", "train": "t"}
+    assert identity_hash(config, fingerprints) == identity
+    assert SIGNALS.get("idim").sharing_hash(config, fingerprints) == profile
 
 
 @pytest.mark.parametrize("words", [ROWS[0][2], ROWS[6][2], ROWS[7][2], ROWS[22][2], "task=text data.text=/a.csv"])

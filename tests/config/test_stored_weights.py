@@ -10,7 +10,7 @@ import pytest
 from gelora_cli.config import stored_weights
 from gelora_cli.config.checks import value_problems
 from gelora_cli.config.complete import complete
-from gelora_cli.config.identity import identity_hash, identity_values, profile_hash
+from gelora_cli.config.identity import identity_hash, identity_values
 from gelora_cli.core.registries import METHODS, SIGNALS
 from tests.helpers.composed import composed
 
@@ -79,7 +79,7 @@ def test_the_type_is_part_of_a_run_and_of_what_is_measured_on_its_model() -> Non
     def hashes(*words: str) -> list[Any]:
         config = complete(composed(*TASK, *words))
         signals = [SIGNALS.get(name).sharing_hash(config, ANY) for name in ("idim", "gradients", "weights")]
-        return [identity_hash(config, ANY), profile_hash(config, "a", "b"), *signals]
+        return [identity_hash(config, ANY), *signals]
 
     plain = hashes()
     assert plain == hashes("model.dtype=float32")

@@ -563,8 +563,8 @@ def idim_and_low_high(points: Array, estimator: str) -> tuple[float, float, floa
     """Return the estimate without those at N/2 and N/4."""
     chosen = find_estimator(estimator)
     found = neighbours.find_neighbours(points, 2**28, torch.device("cpu"))
-    idim = chosen.estimate(found.mu)
-    low, high = jackknife_interval(idim, chosen.influence(found.mu, idim), found.indices)
+    idim = chosen.estimate(found.ratios(1, 2))
+    low, high = jackknife_interval(idim, chosen.influence(found.ratios(1, 2), idim), found.indices)
     return idim, low, high
 
 

@@ -11,15 +11,15 @@ import pytest
 
 from gelora_cli.config.checks import cross_task_problems, frozen_problems
 from gelora_cli.config.complete import with_task
-from gelora_cli.config.identity import profile_hash
 from gelora_cli.config.schema import RunConfig, TaskConfig
 from gelora_cli.core.errors import GeloraError
-from gelora_cli.core.registries import METRICS, TASK_KINDS
+from gelora_cli.core.registries import METRICS, SIGNALS, TASK_KINDS
 from gelora_cli.metrics.base import Metric
 from gelora_cli.metrics.definitions import accuracy
 from gelora_cli.tasks.question_answering import QuestionAnswering
 from gelora_cli.tasks.regression import Regression
 
+FINGERPRINTS = {"model": "m", "train": "t"}
 LABELS = TaskConfig(name="it", columns=["text"], labels=["a", "b", "c"], metric="accuracy")
 QUESTIONS = TaskConfig(
     name="it",
@@ -97,12 +97,14 @@ def test_a_plug_ins_kind_gets_the_care_of_the_kind_it_extends() -> None:
     assert "take task.max_length=197 or more" in cross_task_problems(replace(task, max_length=196))[0]
     assert "take task.metric=squad_v2" in cross_task_problems(replace(task, unanswerable=True))[0]
     other_stride = RunConfig(task=replace(task, stride=64))
-    assert profile_hash(config, "model", "text") != profile_hash(other_stride, "model", "text")
+    idim = SIGNALS.get("idim")
+    assert idim.sharing_hash(config, FINGERPRINTS) != idim.sharing_hash(other_stride, FINGERPRINTS)
 
 
 def test_the_stride_changes_no_profile_of_a_kind_without_windows() -> None:
     config, other = RunConfig(task=LABELS), RunConfig(task=replace(LABELS, stride=64))
-    assert profile_hash(config, "model", "text") == profile_hash(other, "model", "text")
+    idim = SIGNALS.get("idim")
+    assert idim.sharing_hash(config, FINGERPRINTS) == idim.sharing_hash(other, FINGERPRINTS)
 
 
 def test_a_plug_ins_scores_can_be_standardized() -> None:
