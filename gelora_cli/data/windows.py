@@ -193,13 +193,13 @@ class _WindowEncoder:
         limit = self.task.max_question_length
         encoded = self._encode(texts)
         self.question_lengths += [len(one) for one in encoded]
-        # The text is cut, and not its tokens: a tokenizer may take the shorter text apart in another way.
+        # The text is cut before its tokens: a tokenizer may take the shorter text apart in another way, even into more.
         long = [index for index, one in enumerate(encoded) if len(one) > limit]
         if long:
             cut_texts = [texts[index][: _cut_at(encoded[index], limit)] for index in long]
             for index, one in zip(long, self._encode(cut_texts), strict=True):
                 encoded[index] = one
-        return [np.array(one.ids, np.int32) for one in encoded]
+        return [np.array(one.ids[:limit], np.int32) for one in encoded]
 
     def _encode_contexts(self, rows: range) -> dict[str, _Context]:
         """Return the contexts of these rows by their text; most have several questions."""
