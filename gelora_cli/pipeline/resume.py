@@ -53,6 +53,8 @@ def is_resumable(directory: Path, config: RunConfig) -> bool:
         before, now = read_config(directory / run_files.CONFIG).profile.track, config.profile.track
         if before != now:
             LOGGER.warning("begun with profile.track=%s, resumed with %s: the trajectory has gaps", before, now)
+    if config.force:
+        LOGGER.info("force=true: the run is unfinished, so it resumes; %s", from_scratch.rstrip("."))
     # The steps after the checkpoint are done again, so their lines would stand in the file twice.
     truncate_file(directory / run_files.METRICS, state.metrics_bytes)
     return True

@@ -6,8 +6,6 @@ A run is composed once, frozen in its directory, and worked on by one process in
 from __future__ import annotations
 
 import os
-import shlex
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -87,9 +85,9 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> FinishedRun
         if is_done(directory) and not config.force:  # another command has ended it since
             return _done_before(RunDirectory(directory), config.runs_dir)
         trained = None if config.force else find_equal_run(inputs, fingerprints)
-        from_scratch = starts_from_scratch(directory, config.force, command)
-        if trained or from_scratch or not is_resumable(directory, config):
-            clear_run(directory, trackers=from_scratch)
+        repeats = is_done(directory)  # only with force=true, which drops nothing of an unfinished run
+        if trained or repeats or not is_resumable(directory, config):
+            clear_run(directory, trackers=repeats)
         # Written only now: `is_resumable` compares with the config.yaml of the previous attempt.
         write_config(replace(config, precision=inputs.precision), directory / run_files.CONFIG)
         frozen = (directory / run_files.CONFIG).read_bytes()
@@ -149,19 +147,3 @@ def _finished(files: RunFiles, runs_dir: str, *, already_done: bool = False) -> 
         same_as=trained,
         is_packed=not isinstance(files, RunDirectory),
     )
-
-
-def starts_from_scratch(directory: Path, force: bool, command: str) -> bool:
-    """Say whether `force=true` drops what is there: not what the same command, with or without it, left unfinished."""
-    if not force:
-        return False
-    with suppress(GeloraError, ValueError):
-        manifest = read_artifact(RunManifest, directory / RunManifest.FILE)
-        # The same command again resumes what force=true had begun; otherwise a long run could never be resumed.
-        return is_done(directory) or _without_force(manifest.command) != _without_force(command)
-    return True
-
-
-def _without_force(command: str) -> list[str]:
-    """Return the words of a command but for `force=true`, which changes nothing of an unfinished run."""
-    return [word for word in shlex.split(command) if not word.startswith("force=")]

@@ -112,6 +112,25 @@ def test_a_forced_run_that_was_stopped_goes_on_with_the_same_command(
     assert "resumed from the checkpoint" not in capsys.readouterr().err
 
 
+def test_force_drops_no_checkpoint_whatever_the_words_of_the_command(
+    bench: Bench,
+    at_second_evaluation: Callable[[Callable[[], None]], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def stop() -> None:
+        raise StoppedError("stopped by the test")
+
+    with monkeypatch.context():
+        at_second_evaluation(stop)
+        assert bench.run(*RUN) == StoppedError.exit_code
+    capsys.readouterr()
+    assert bench.run(*RUN, "budget=auto", "train.log_steps=1", "force=true") == 0
+    said = capsys.readouterr().err
+    assert "resumed from the checkpoint" in said
+    assert f"delete {bench.only() / run_files.CHECKPOINTS} to start from scratch" in said
+
+
 def test_a_dry_run_refuses_what_the_run_would(
     bench: Bench,
     tmp_path: Path,

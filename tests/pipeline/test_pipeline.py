@@ -31,7 +31,6 @@ from gelora_cli.core.logs import LOGGER
 from gelora_cli.core.status import run_status
 from gelora_cli.pipeline import resume, stages, worker
 from gelora_cli.pipeline.reload_check import compare_scores
-from gelora_cli.pipeline.run import starts_from_scratch
 from gelora_cli.pipeline.session import open_session
 from gelora_cli.report.rows import make_rows
 from gelora_cli.report.runs import collect
@@ -409,15 +408,6 @@ def test_the_same_threads_resume_and_so_does_a_checkpoint_that_does_not_say(
         (tmp_path / name).mkdir()
         assert resume.is_resumable(tmp_path / name, interrupted(tmp_path / name, threads=threads))
     assert not said
-
-
-def test_force_resumes_what_the_same_command_left_unfinished(tmp_path: Path) -> None:
-    write_artifact(replace(manifest("interrupted"), command="gelora run task=cola 'x=[a, b]'"), tmp_path)
-    for same in ("gelora run task=cola 'x=[a, b]' force=true", "gelora run task=cola 'x=[a, b]'"):
-        assert not starts_from_scratch(tmp_path, True, same)
-    assert starts_from_scratch(tmp_path, True, "gelora run task=cola force=true")
-    write_artifact(replace(manifest("interrupted"), command="gelora run task=cola force=true"), tmp_path)
-    assert not starts_from_scratch(tmp_path, True, "gelora run task=cola force=true")
 
 
 @pytest.mark.parametrize("track", [True, False])
