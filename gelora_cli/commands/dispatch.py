@@ -13,6 +13,7 @@ from gelora_cli.commands.execution import execute
 from gelora_cli.commands.hydra_app import compose_each
 from gelora_cli.commands.override_checks import check_overrides
 from gelora_cli.config.arguments import split_arguments
+from gelora_cli.config.unread import given_keys
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import COMMANDS
 
@@ -44,11 +45,12 @@ def run_command(command: Command[Any], arguments: Sequence[str]) -> int:
 
         return run_sweep(command, parsed.flags, overrides, words)
     codes: list[int] = []
+    given = () if parsed.multirun else given_keys(overrides)  # a sweep by Hydra's own launcher has several tasks
     compose_each(
         command.config_name,
         parsed.flags,
         overrides,
-        lambda config: codes.append(execute(command, config, paths, words).code),
+        lambda config: codes.append(execute(command, config, paths, words, given).code),
         elsewhere=has_launcher,
     )
     return max(codes, default=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ from omegaconf import DictConfig
 
 from gelora_cli.commands.base import Command
 from gelora_cli.commands.failures import print_error, shorten, user_error
+from gelora_cli.config.checks import list_problems, value_problems
 from gelora_cli.config.composing import composed_config
+from gelora_cli.config.schema import RunConfig
+from gelora_cli.config.unread import unread_problems
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.plugins import plugin_line
 from gelora_cli.core.registries import LAUNCHERS
@@ -20,7 +24,9 @@ from gelora_cli.launchers.job import Outcome
 from gelora_cli.launchers.torchrun import inside_workers, run_on_rank0
 
 
-def execute(command: Command[Any], composed: Any, paths: list[Path], words: list[str]) -> Outcome:
+def execute(
+    command: Command[Any], composed: Any, paths: list[Path], words: list[str], given: Collection[str] = ()
+) -> Outcome:
     """Run a command, and return its outcome.
 
     An error becomes one message, which is printed at once, so that the other jobs of a sweep still run.
@@ -30,6 +36,7 @@ def execute(command: Command[Any], composed: Any, paths: list[Path], words: list
         composed: the configuration, as Hydra composed it or as the command's dataclass.
         paths: the path arguments.
         words: the command and its arguments, as they were typed.
+        given: the keys that the user gave, which the task must read; none where a sweep has checked them.
 
     Raises:
         Exception: any error unchanged if `debug=true` is given.
@@ -37,6 +44,8 @@ def execute(command: Command[Any], composed: Any, paths: list[Path], words: list
     config: Any = None
     try:
         config = composed_config(composed) if isinstance(composed, DictConfig) else composed
+        if isinstance(config, RunConfig) and (problems := unread_problems([config], given)):
+            raise GeloraError(list_problems([*problems, *value_problems(config)]))
         return _handle(command, config, paths, shlex.join(["gelora", *words])) or Outcome(0)
     except (Exception, SystemExit) as error:
         of_other_code = isinstance(error, SystemExit) and not plugin_line(error)

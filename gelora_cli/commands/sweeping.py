@@ -19,6 +19,7 @@ from gelora_cli.config.identity import shared_inputs
 from gelora_cli.config.literal_text import restore_text
 from gelora_cli.config.schema import LaunchConfig, RunConfig
 from gelora_cli.config.tuned_folder import is_internal
+from gelora_cli.config.unread import given_keys, unread_keys, unread_problems
 from gelora_cli.core.environment import utc_now
 from gelora_cli.core.errors import GeloraError, StoppedError
 from gelora_cli.core.messages import quote
@@ -170,13 +171,20 @@ def compose_jobs(command: Command[Any], flags: list[str], overrides: list[str]) 
     for composed_job in jobs:
         for problem in value_problems(composed_job.config):
             labels.setdefault(problem, []).append(composed_job.label)
-    problems = []
+    given = given_keys(overrides)
+    problems = unread_problems([job.config for job in jobs], given)
     for problem, having in labels.items():
         is_common = len(having) == len(jobs)  # then it needs no label
         problems.append(problem if is_common else _labelled(having, problem))
     if problems:
         raise GeloraError(list_problems(problems))
-    return jobs
+    # What another job's task reads is left out of a job's own command line, which would refuse it.
+    return [replace(job, overrides=_without(job.overrides, unread_keys(job.config, given))) for job in jobs]
+
+
+def _without(overrides: list[str], keys: Sequence[str]) -> list[str]:
+    """Return the overrides of other keys than these."""
+    return [word for word in overrides if not given_keys([word]) & {*keys}]
 
 
 @functools.cache

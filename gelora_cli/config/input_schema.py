@@ -11,6 +11,8 @@ from gelora_cli.core.registries import TASK_KINDS
 
 SEPARATORS = ("auto", "comma", "semicolon", "tab", "pipe")
 QUOTING = ("auto", "quotes", "none")
+TABLES = ("text", "instruct", "gsm8k")
+"""Sources of rows that may lie in CSV and TSV files."""
 LABEL_SEPARATORS = ("auto", "pipe", "semicolon", "comma", "tab", "space")
 
 
@@ -41,7 +43,10 @@ class TaskConfig:
         None, help="the same of a completion, such as ' {answer}'; null: the column completion", absent=(None,)
     )
     label: str | None = key(
-        "label", help="of task=text, the column of labels or scores; null: none, to profile alone", identity=False
+        "label",
+        help="of task=text, the column of labels or scores; null: none, to profile alone",
+        identity=False,
+        sources=("text",),
     )
     label_columns: list[str] = key(
         [], help="of task.kind=multilabel, one column of 0 and 1 per label, in place of task.label", identity=False
@@ -83,27 +88,42 @@ class TaskConfig:
     folder: str | None = key(
         None, help="where the splits lie in a directory or data set; null: at its top or in data", directory=True
     )
-    unanswerable: bool = key(False, help="whether questions may have no answer")
+    unanswerable: bool = key(False, help="whether questions may have no answer", target="answers")
     misplaced_answers: str = key(
-        "error", help="what happens to an answer that is not at its offset", choices=("error", "drop")
+        "error", help="what happens to an answer that is not at its offset", choices=("error", "drop"), target="answers"
     )
-    stride: int = key(128, help="context tokens that neighbouring windows share", low=0, high=100_000, profile=True)
-    max_question_length: int = key(64, help="tokens of a question; the rest is cut", low=1, high=100_000, profile=True)
-    max_answer_length: int = key(30, help="tokens of the longest answer that is predicted", low=1, high=100_000)
-    n_best: int = key(20, help="candidates of a start and an end that are combined", low=1, high=1_000)
+    stride: int = key(
+        128, help="context tokens that neighbouring windows share", low=0, high=100_000, profile=True, target="answers"
+    )
+    max_question_length: int = key(
+        64, help="tokens of a question; the rest is cut", low=1, high=100_000, profile=True, target="answers"
+    )
+    max_answer_length: int = key(
+        30, help="tokens of the longest answer that is predicted", low=1, high=100_000, target="answers"
+    )
+    n_best: int = key(
+        20, help="candidates of a start and an end that are combined", low=1, high=1_000, target="answers"
+    )
     max_new_tokens: int = key(
-        256, help="the most tokens that are generated for a prompt", low=1, high=100_000, absent=(256,)
+        256,
+        help="the most tokens that are generated for a prompt",
+        low=1,
+        high=100_000,
+        absent=(256,),
+        target="completions",
     )
     answer_marker: str | None = key(
         None,
         help="the text before the answer in a completion, such as '####'; null: the whole completion",
         absent=(None,),
+        target="completions",
     )
     answer_form: str = key(
         "text",
         help="what an answer behind the marker is: the rest of its line, or a number without commas",
         choices=("text", "number"),
         absent=("text",),
+        target="completions",
     )
     presets: dict[str, dict[str, PresetConfig]] = key(
         {}, help="method family, then model (or default), to training settings", identity=False
@@ -173,17 +193,28 @@ class ModelConfig:
 class DataConfig:
     """Where the data is: a hub id, or a local directory with the same layout; of `text` also a file.
 
-    What the rows hold is in the fingerprints of the data, so that few of these keys count themselves.
+    What the rows hold is in the fingerprints of the data, so that few of these keys count themselves. `glue` names no
+    sources, since scripts give it to every task.
     """
 
     glue: str = key(
         "nyu-mll/glue", help="GLUE: hub id, or a directory of the same layout", path=True, identity=False, common=True
     )
     squad: str = key(
-        "rajpurkar/squad", help="SQuAD: hub id, directory, or FILE.json", path=True, identity=False, common=True
+        "rajpurkar/squad",
+        help="SQuAD: hub id, directory, or FILE.json",
+        path=True,
+        identity=False,
+        common=True,
+        sources=("squad",),
     )
     squad_v2: str = key(
-        "rajpurkar/squad_v2", help="SQuAD 2.0: hub id, directory, or FILE.json", path=True, identity=False, common=True
+        "rajpurkar/squad_v2",
+        help="SQuAD 2.0: hub id, directory, or FILE.json",
+        path=True,
+        identity=False,
+        common=True,
+        sources=("squad_v2",),
     )
     text: str | None = key(
         None,
@@ -191,6 +222,7 @@ class DataConfig:
         path=True,
         identity=False,
         common=True,
+        sources=("text",),
     )
     text_validation: str | None = key(
         None,
@@ -198,6 +230,7 @@ class DataConfig:
         path=True,
         identity=False,
         common=True,
+        sources=("text",),
     )
     instruct: str | None = key(
         None,
@@ -205,6 +238,7 @@ class DataConfig:
         path=True,
         identity=False,
         common=True,
+        sources=("instruct",),
     )
     instruct_validation: str | None = key(
         None,
@@ -212,9 +246,15 @@ class DataConfig:
         path=True,
         identity=False,
         common=True,
+        sources=("instruct",),
     )
     gsm8k: str = key(
-        "openai/gsm8k", help="GSM8K: hub id, or a directory of the same layout", path=True, identity=False, common=True
+        "openai/gsm8k",
+        help="GSM8K: hub id, or a directory of the same layout",
+        path=True,
+        identity=False,
+        common=True,
+        sources=("gsm8k",),
     )
     separator: str = key(
         "auto",
@@ -222,6 +262,7 @@ class DataConfig:
         choices=SEPARATORS,
         identity=False,
         common=True,
+        sources=TABLES,
     )
     quoting: str = key(
         "auto",
@@ -229,6 +270,7 @@ class DataConfig:
         choices=QUOTING,
         identity=False,
         common=True,
+        sources=TABLES,
     )
     max_train_examples: int | None = key(
         None,

@@ -49,6 +49,10 @@ class Declaration:
     """Whether `--help` shows it without `all`."""
     internal: bool = False
     """Whether gelora alone sets it: help and hints leave it out."""
+    sources: tuple[str, ...] = ()
+    """The sources of rows (`task.source`) that read it; none: every task may."""
+    target: str = ""
+    """What tasks that read it predict, as the target of their kind; empty: every task may."""
 
     def __post_init__(self) -> None:
         if not self.help or "\n" in self.help:
@@ -78,6 +82,8 @@ def key(  # noqa: PLR0913 - each is a part of the declaration
     directory: bool = False,
     common: bool = False,
     internal: bool = False,
+    sources: tuple[str, ...] = (),
+    target: str = "",
 ) -> Any:
     """Declare a key with its default: a dataclass's field (`Declaration` says what the arguments mean)."""
     declaration = Declaration(
@@ -93,6 +99,8 @@ def key(  # noqa: PLR0913 - each is a part of the declaration
         directory=directory,
         common=common,
         internal=internal,
+        sources=sources,
+        target=target,
     )
     if isinstance(default, list | dict):
         return field(default_factory=lambda: type(default)(default), metadata=declaration.metadata())

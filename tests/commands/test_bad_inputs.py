@@ -189,7 +189,7 @@ INPUTS: dict[str, Case] = {
     "a pattern as a split": (run("task.eval_splits=['*']"), ["* is no name of a split"]),
     "no labels to learn": (run("task.labels=[]"), ["task.labels=[]: two or more different labels"]),
     "an unknown separator": (
-        run("data.separator=semi", "data.quoting=no"),
+        run("task=text", "data.separator=semi", "data.quoting=no"),
         ["2 problems", "did you mean semicolon?", "data.quoting=no", "did you mean none?"],
     ),
     "a directory of 300 characters": (

@@ -41,6 +41,10 @@ WRONG: list[tuple[list[str], list[str]]] = [
     (["profile", "signals=[gradients]", "profile.control=shuffled"], ["control=shuffled", "signals=[idim]"]),
     (["run", "profile.control=random"], ["profile.control=random", "shuffled, untrained"]),
     (["run", "data.glue=/no/such/place", "model=minilm"], ["/no/such/place", "no such directory"]),
+    (
+        ["run", "model=minilm", "data.text=mine.csv", "train.epochs=0"],
+        ["2 problems", "data.text=mine.csv is not read by task=cola; give task=text", "train.epochs=0"],
+    ),
     (["run", "task=demo", "model.path=/no/such/model"], ["/no/such/model", "no such directory"]),
     (["run", "task=demo", "model=minilm", "launch.processes=64", "train.batch_size=64"], ["launch.processes=64"]),
     (["evaluate"], ["takes one RUN; given: nothing"]),
