@@ -103,9 +103,22 @@ def with_remedies(result: RunResult, config: RunConfig) -> tuple[str, ...]:
     """Return the remarks on a run, with what to try where it has collapsed."""
     if not result.collapsed or result.reload_check.warning:
         return result.remarks
+    kind = TASK_KINDS.get(config.task.kind)
     longer = "more train.patience" if result.train.early_stop else "more train.epochs"
-    tries = [f"train.learning_rate={(config.train.learning_rate or 0) / 10:.3g} (a tenth)", longer]
+    rate = config.train.learning_rate or 0
+    lower, higher = (
+        f"train.learning_rate={rate / 10:.3g} (a tenth)",
+        f"train.learning_rate={rate * 3:.3g} (three times)",
+    )
+    guess, last = kind.guess_loss(config.task), result.train.last_loss
+    about_loss = []
+    if guess is not None and last <= 1.1 * guess:  # it did not diverge, so that a lower rate alone would learn less
+        tries = [longer, higher, f"{lower} if the training loss was lower before"]
+        if last >= 0.9 * guess:
+            about_loss = [f"little was learned: the training loss ended at {last:.4f}, and guessing gives {guess:.4f}"]
+    else:
+        tries = [lower, longer]
     if config.protocol == "last":
         tries.append("protocol=split (the best epoch)")
-    tries = TASK_KINDS.get(config.task.kind).remedies(config.task, tries, standardized=result.scale is not None)
-    return (*result.remarks, f"what may help: {', '.join(tries)}")
+    tries = kind.remedies(config.task, tries, standardized=result.scale is not None)
+    return (*result.remarks, *about_loss, f"what may help: {', '.join(tries)}")

@@ -221,6 +221,10 @@ class TaskKind(ABC, Generic[Output, Encoded, Decoded]):
         """
         return {}
 
+    def guess_loss(self, task: TaskConfig) -> float | None:
+        """Return the training loss of guesses that prefer no label; None where it is not known, as by default."""
+        return None
+
     def remedies(self, task: TaskConfig, general: list[str], *, standardized: bool) -> list[str]:
         """Return what may help a collapsed run, the likeliest first; `general` is what helps any kind."""
         return general

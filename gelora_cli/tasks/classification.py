@@ -133,6 +133,11 @@ class Classification(TextKind):
         shares = [weight / sum(weights) for weight in weights]
         return {"probabilities": dict(zip(task.labels, shares, strict=True))}
 
+    def guess_loss(self, task: TaskConfig) -> float | None:
+        """Return log C of C labels; None with weights of the user's own, whose mean over the rows is not known."""
+        known = task.labels and task.class_weights in ("none", "balanced")
+        return math.log(len(task.labels)) if known else None
+
     def remedies(self, task: TaskConfig, general: list[str], *, standardized: bool) -> list[str]:
         """Add the metric that shows a single label for what it is."""
         return general if task.metric == "mcc" else [*general, "task.metric=mcc, which is 0 for one label"]

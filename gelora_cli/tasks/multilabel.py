@@ -167,6 +167,10 @@ class Multilabel(TextKind):
         scores: list[float] = row["scores"]
         return {"probabilities": {name: sigmoid(score) for name, score in zip(task.labels, scores, strict=True)}}
 
+    def guess_loss(self, task: TaskConfig) -> float | None:
+        """Return log 2, the mean over the labels; None with weights, which count rows with a label otherwise."""
+        return math.log(2) if task.class_weights == "none" else None
+
     def remedies(self, task: TaskConfig, general: list[str], *, standardized: bool) -> list[str]:
         """Add weights, and another threshold: a lower one predicts more labels."""
         weights = ["task.class_weights=balanced"] if task.class_weights == "none" else []
