@@ -21,9 +21,13 @@ from gelora_cli.config.schema import (
 from gelora_cli.config.shipped import config_dir, known_model, preset_content, shipped_presets
 from gelora_cli.config.tuned import is_shipped, with_tuned
 from gelora_cli.core.errors import GeloraError
+from gelora_cli.core.messages import join_texts
 
 BATCH_SIZE = 32
 """Of a preset that names none."""
+OF_TRAINING = ("learning_rate", "epochs", "batch_size")
+"""What a preset sets of `train.`."""
+ALL_GIVEN = "all training settings given"
 
 
 class PlanKeys(Protocol):
@@ -43,14 +47,18 @@ def with_presets(config: RunKeys) -> RunKeys:
         GeloraError: a preset can't be read.
     """
     config, tuned = with_tuned(config)
-    preset = find_preset(config) or PresetConfig(0.0, config.preset_source or "all training settings given")
+    found = _preset_and_reason(config)
+    preset, reason = found or (PresetConfig(0.0, config.preset_source or ALL_GIVEN), "")
     from_user = {key: value for key, value in asdict(config.train).items() if value is not None}
-    preset_values = {key: getattr(preset, key) for key in ("learning_rate", "epochs", "batch_size")}
+    preset_values = {key: getattr(preset, key) for key in OF_TRAINING}
     modules = config.method.modules or preset.modules or DEFAULT_MODULES
     method = with_scaling(replace(config.method, modules=modules, presets={}), preset.scaling)
-    source = preset.source + _preset_note(config.method, method, preset)
     if tuned.source:
         source = f"{tuned.source}; what it leaves open: {preset.source}"
+    elif found:
+        source = _settings_source(config, method, preset, reason)
+    else:
+        source = preset.source
     if tuned.remark:
         source += f"; {tuned.remark}"
     return replace(
@@ -85,6 +93,12 @@ def find_preset(config: RunConfig) -> PresetConfig | None:
     The user's presets come before gelora's own; in both the task's come first, then the method's for this model, and
     then the method's for this task. Its source says in brackets which one it is and why.
     """
+    found = _preset_and_reason(config)
+    return found[0] if found else None
+
+
+def _preset_and_reason(config: RunConfig) -> tuple[PresetConfig, str] | None:
+    """Return what `find_preset` finds, and which one it is and why."""
     task, method, model = config.task, config.method, config.model
     # A model under a path is recognised by its weights or its hub id.
     name = model.name if model.path is None else known_model(config_dir(), model.path) or "default"
@@ -105,7 +119,7 @@ def find_preset(config: RunConfig) -> PresetConfig | None:
         reason += f", since {Path(model.path).name} holds {name}'s weights"
     if chosen != candidates[0]:
         reason += f", yours, before gelora's own presets.{candidates[0].key}"
-    return replace(
+    preset = replace(
         chosen.preset,
         epochs=epochs,
         batch_size=chosen.preset.batch_size or base.batch_size or BATCH_SIZE,
@@ -114,6 +128,7 @@ def find_preset(config: RunConfig) -> PresetConfig | None:
         # A preset of the user's may have another learning rate than the shipped one whose other values it inherits.
         trials=None if chosen.is_users else chosen.preset.trials,
     )
+    return preset, reason
 
 
 def global_batch_size(config: RunConfig) -> int | None:
@@ -157,17 +172,35 @@ def with_scaling(method: MethodConfig, preset: float | None) -> MethodConfig:
     return replace(method, scaling=DEFAULT_SCALING if preset is None else preset)
 
 
-def _preset_note(before: MethodConfig, completed: MethodConfig, preset: PresetConfig) -> str:
-    """Return which settings the preset has set, or that its learning rate is meant for another scaling."""
+def _settings_source(config: RunConfig, completed: MethodConfig, preset: PresetConfig, reason: str) -> str:
+    """Return where the training settings come from: which are given, and what the preset has set.
+
+    A preset's own words are those of its learning rate, and say nothing of a run whose rate is given.
+    """
+    given = [f"train.{key}" for key in OF_TRAINING if getattr(config.train, key) is not None]
+    of_method = _filled_in(config.method, completed, preset)
+    if config.train.learning_rate is not None:
+        filled = [f"train.{key}={getattr(preset, key)}" for key in OF_TRAINING if getattr(config.train, key) is None]
+        filled += of_method
+        if not filled:
+            return ALL_GIVEN
+        return f"{join_texts(given)} as given; {' '.join(filled)} of {reason}"
+    text = f"{join_texts(given)} as given; the rest: {preset.source}" if given else preset.source
+    if of_method:
+        text += f"; with its {' '.join(of_method)}"
+    if scaling_of(config.method) is not None and preset.scaling not in (None, scaling_of(config.method)):
+        text += f"; its learning rate is meant for method.scaling={preset.scaling:g}"
+    return text
+
+
+def _filled_in(before: MethodConfig, completed: MethodConfig, preset: PresetConfig) -> list[str]:
+    """Return which settings of the method the preset has set."""
     filled_in = []
     if before.modules is None and preset.modules is not None:
         filled_in.append(f"method.modules={preset.modules}")
     if scaling_of(before) is None and None not in (preset.scaling, scaling_of(completed)):
         filled_in.append(f"method.scaling={preset.scaling:g}")
-    note = f"; with its {' '.join(filled_in)}" if filled_in else ""
-    if scaling_of(before) is not None and preset.scaling not in (None, scaling_of(before)):
-        note += f"; its learning rate is meant for method.scaling={preset.scaling:g}"
-    return note
+    return filled_in
 
 
 @dataclass(frozen=True)

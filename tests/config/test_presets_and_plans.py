@@ -51,6 +51,24 @@ def test_the_source_says_what_the_preset_set() -> None:
     assert "with its" not in complete(composed("task=cola", "model=minilm")).preset_source
 
 
+def test_the_preset_is_named_only_for_what_came_from_it() -> None:
+    def source(*words: str) -> str:
+        config = complete(composed("model=minilm", *words))
+        assert complete(config).preset_source == config.preset_source
+        return config.preset_source
+
+    given = ("task=text", "train.learning_rate=1e-3", "train.epochs=3")
+    assert source(*given) == (
+        "train.learning_rate, train.epochs as given; train.batch_size=16 of presets.gelora.minilm of the task"
+    )
+    assert source(*given, "train.batch_size=8") == "all training settings given"
+    assert source("task=text", "train.epochs=3").startswith("train.epochs as given; the rest: gelora's own, SST-2's")
+    assert source("task=squad", *given[1:], "train.batch_size=8") == (
+        "train.learning_rate, train.epochs, train.batch_size as given; method.modules=all method.scaling=4 of "
+        "presets.gelora.minilm of the task"
+    )
+
+
 def test_defaults_that_a_method_leaves_open_change_no_identity() -> None:
     config = complete(composed("task=cola", "model=minilm", "budget=0.1M"))
     assert identity_values(config)["method"] == {
