@@ -22,6 +22,8 @@ STAGES = {
     "reload": "reload check",
 }
 """Stages as `run.json` calls them -> as a reader calls them, in their order."""
+RESUMED_SECONDS = 1.0
+"""Seconds of training by which a run must exceed those of its last attempt to be called resumed."""
 BEST_BY_COMMON_LABEL = ("accuracy", "macro_f1", "matthews_correlation")
 """Values for which no label for every example is better than the most common one."""
 PICTURES = ("profile.png", "ranks.png", run_files.CURVE, run_files.TRACK)
@@ -58,7 +60,7 @@ def run_summary(run: FinishedRun, *, wants_track: bool, sweeping: bool) -> str:
         lines.append(labelled("epochs", result.train.early_stop))
     lines += [labelled("note", remark) for remark in run.remarks]
     if run.seconds:
-        lines.append(labelled("seconds", _seconds_text(run.seconds, result)))
+        lines.append(labelled("seconds", _seconds_text(run)))
     if run.is_packed:
         lines.append(labelled("results", "in the archive, without the adapter: force=true trains the run again"))
         return "\n".join(lines)
@@ -90,15 +92,22 @@ def _why_not_trained(run: FinishedRun) -> list[str]:
     return lines
 
 
-def _seconds_text(seconds: dict[str, float], result: RunResult) -> str:
-    """Return the seconds of all stages together and of each."""
-    names = dict(STAGES)
+def _seconds_text(run: FinishedRun) -> str:
+    """Return the seconds of all stages together and of each; of a linked run, those of the run that was trained."""
+    seconds, result, names = run.seconds, run.result, dict(STAGES)
     if not result.profile_seconds:
         del names["profile"]  # the method has none
-    elif result.profile_reused:
+    elif result.profile_reused and not run.same_as:
         names["profile"] = "reused profile"
     stages = [f"{name} {_rounded(seconds[key])}" for key, name in names.items() if key in seconds]
-    return f"{_rounded(sum(seconds.values()))} in all: {', '.join(stages)}"
+    total, listed = _rounded(sum(seconds.values())), ", ".join(stages)
+    if run.same_as:
+        now = "" if run.spent is None else f"{_rounded(run.spent)} now, without training; "
+        return f"{now}the run that was trained took {total} in all: {listed}"
+    training = result.train.seconds + result.train.evaluation_seconds
+    if training > seconds.get("train", training) + RESUMED_SECONDS:
+        return f"{total} since it was resumed: {listed}; of all attempts training and evaluation {_rounded(training)}"
+    return f"{total} in all: {listed}"
 
 
 def _rounded(seconds: float) -> str:

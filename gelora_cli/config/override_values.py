@@ -13,7 +13,7 @@ from typing import Any
 from gelora_cli.config.composing import add_tracker_keys, schema_node
 from gelora_cli.config.entry_section import EntrySection
 from gelora_cli.config.groups import group_choices, groups
-from gelora_cli.config.keys import declared_keys, written_value
+from gelora_cli.config.keys import Key, declared_keys, written_value
 from gelora_cli.config.schema import command_keys, takes_run_keys, tracker_keys
 from gelora_cli.core.files import expand_home
 from gelora_cli.core.messages import first_line, join_names, suggest
@@ -21,6 +21,15 @@ from gelora_cli.core.registries import METHODS
 
 LARGEST_INTEGER = 2**63 - 1
 """What numpy's and torch's integers hold."""
+ACCEPTED_VALUES: dict[Any, str] = {
+    float: "a number, such as 2e-4",
+    int: "a whole number, such as 3",
+    bool: "true or false",
+    str: "a text",
+    list: "a list, such as [one,other]",
+    dict: "a mapping, such as {name: value}",
+}
+"""What each type of a key accepts, in words."""
 MISSING = "???"
 """What YAML and Hydra write for a value that is yet to be given."""
 
@@ -104,10 +113,17 @@ class ValueCheck:
                 name = self.chosen.get("method", [OmegaConf.select(config, "method.name")])[0]
                 return [f"{key}=null: method={name} needs it; leave the key out to have the method's own"]
             default = OmegaConf.select(config, key)
-            note = f"; the default is {default}" if default not in (None, "") else ""
+            note = f"; the default is {written_value(default)}" if default not in (None, "") else ""
             given = value if isinstance(value, float) else written_value(value)  # 3.0 is no whole number, 3 is one
-            return [f"{key}={given}: {first_line(error)}{note}"]
+            entry = self._entry(key, sections)
+            problem = f"accepted is {_accepted_value(entry)}" if entry else first_line(error)
+            return [f"{key}={given}: {problem}{note}"]
         return []
+
+    def _entry(self, key: str, sections: Mapping[str, type]) -> Key | None:
+        """Return the declaration of a key; None for a section."""
+        known = [*declared_keys(command_keys(self.config_name), sections), *tracker_keys()]
+        return next((entry for entry in known if entry.name == key), None)
 
     def _near_keys(self, key: str, sections: Mapping[str, type]) -> str:
         """Return the nearest key, and the keys of the same section (or the sections and groups)."""
@@ -121,6 +137,18 @@ class ValueCheck:
             siblings = sorted(first_parts.union(groups(self.config_name)))
         close = difflib.get_close_matches(key, [*known, *groups(self.config_name)], n=1, cutoff=0.6)
         return (f"did you mean {close[0]}? " if close else "") + f"accepted: {join_names(siblings)}"
+
+
+def _accepted_value(entry: Key) -> str:
+    """Return what the type of a key accepts, in words."""
+    words = [f"one of {join_names(entry.declared.accepted())}"] if entry.declared.accepted() else []
+    for kind in entry.types() if typing.get_origin(entry.kind) not in (list, dict) else (entry.kind,):
+        words += [ACCEPTED_VALUES[origin]] if (origin := typing.get_origin(kind) or kind) in ACCEPTED_VALUES else []
+    if entry.declared.accepted():  # more than "a text"
+        words = [word for word in words if word != ACCEPTED_VALUES[str]]
+    if int in entry.types() and float in entry.types():
+        words.remove(ACCEPTED_VALUES[int])
+    return ", or ".join([*words, *(["null"] if entry.is_optional else [])])
 
 
 def _option_problem(group: str, value: object, choices: list[str]) -> list[str]:

@@ -75,8 +75,9 @@ def check_directory(directory: Path, source: str, *, needs_weights: bool = True)
             "hub id of the model that the adapter was trained on."
         )
     if CONFIG not in files:
+        where = "" if source == str(directory) else f" in {directory}"
         raise GeloraError(
-            f"{source} has no config.json in {directory}; a directory as written by save_pretrained is accepted. "
+            f"{source} has no config.json{where}; a directory as written by save_pretrained is accepted. "
             "Give that directory by model.path=DIR."
         )
     # Asked before sizes are read, so that the message can say how to convert pickled weights.

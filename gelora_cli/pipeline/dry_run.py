@@ -42,6 +42,7 @@ from gelora_cli.pipeline.session import Session, open_session
 from gelora_cli.pipeline.signal_cost import SignalCost, signal_cost, signal_costs_text
 from gelora_cli.pipeline.signal_stage import signal_context, warn_unread
 from gelora_cli.pipeline.stage_settings import evaluates_first, train_settings
+from gelora_cli.pipeline.start_log import describe_run
 
 if TYPE_CHECKING:
     from gelora_cli.methods.base import AdaptedModel
@@ -61,12 +62,14 @@ def estimate(
     Args:
         config: the composed configuration.
         measure: whether a run would measure what is not measured; `gelora train` does not, so it must be there.
-        show: is given the forecast before anything is loaded, which may fail for want of memory.
+        show: is given task, model and method, and the forecast before anything is loaded, which may fail for want of
+            memory.
 
     Raises:
         GeloraError: what `run` would refuse before any work, or a budget that the method can't meet.
     """
     inputs = resolve_inputs(complete(config))
+    show(describe_run(inputs))
     memory = RunForecast(inputs)
     show(memory.in_words())
     if memory.reason_not_to_try:
@@ -217,13 +220,22 @@ def _training_cost(session: Session, attached: AdaptedModel, train: EncodedSplit
     return training, evaluation
 
 
+def _row_note(session: Session, costs: Mapping[str, SignalCost]) -> str:
+    """Return that a limit of training rows is none of the measured ones, as the rest of a line; empty without one."""
+    profile, limit = session.config.profile, session.config.data.max_train_examples
+    rows = min(profile.max_examples, len(session.inputs.splits["train"]))
+    if limit is None or limit >= rows or not any(cost.seconds for cost in costs.values()):
+        return ""
+    return f" ({rows:,} rows, whatever data.max_train_examples is; profile.max_examples={limit} takes fewer)"
+
+
 def _cost_text(session: Session, cost: Estimate, signal_costs: Mapping[str, SignalCost], examples: int) -> str:
     config, settings = session.config, train_settings(session)
     # Of a GPU the tensors are counted, of a CPU all that the process holds.
     is_cpu = session.accelerator.device.type == "cpu"
     counted = "tensors, Python and its libraries" if is_cpu else "tensors on the GPU"
     lines = [
-        signal_costs_text(signal_costs),
+        signal_costs_text(signal_costs) + _row_note(session, signal_costs),
         f"training: {settings.total_steps(examples)} steps of {settings.batch_size}, about {cost.train_seconds:.0f} s"
         + f", at most: train.patience={settings.patience} may end it earlier" * (settings.patience is not None),
         f"evaluation: about {cost.evaluation_seconds:.0f} s in all; attaching: {cost.attach_seconds:.1f} s",

@@ -6,6 +6,7 @@ A run is composed once, frozen in its directory, and worked on by one process in
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from gelora_cli.pipeline.inputs import resolve_inputs
 from gelora_cli.pipeline.linking import find_equal_run, link_run
 from gelora_cli.pipeline.locations import check_signals, run_directory, run_fingerprints
 from gelora_cli.pipeline.manifest import recorded_manifest
+from gelora_cli.pipeline.plan_stage import check_budget
 from gelora_cli.pipeline.result import with_remedies
 from gelora_cli.pipeline.resume import is_resumable
 from gelora_cli.pipeline.stages import work_run
@@ -48,6 +50,7 @@ class FinishedRun:
         stability: whether its plan would be the same with another sample; None where nothing decides it.
         already_done: whether it was done before, so that nothing was done now.
         same_as: the run that was trained in its place; None for a run that was trained itself.
+        spent: seconds of the command that linked it; None for a run that was trained itself or was there before.
         is_packed: whether it lies in an archive, without its adapter.
     """
 
@@ -60,6 +63,7 @@ class FinishedRun:
     stability: PlanStability | None = None
     already_done: bool = False
     same_as: Path | None = None
+    spent: float | None = None
     is_packed: bool = False
 
 
@@ -71,6 +75,7 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> FinishedRun
     Raises:
         GeloraError: anything a user can fix; the run's status then says `failed`.
     """
+    started = time.perf_counter()
     inputs = resolve_inputs(complete(config))
     config, fingerprints = inputs.config, run_fingerprints(inputs)
     directory = run_directory(inputs, fingerprints)
@@ -80,6 +85,7 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> FinishedRun
         return _done_before(done, config.runs_dir)
     if not measure:
         check_signals(inputs, fingerprints)  # before the directory is made: a refused command leaves nothing behind
+    check_budget(inputs)
     create_directory(directory)
     with lock_directory(directory, "the run directory"):
         if is_done(directory) and not config.force:  # another command has ended it since
@@ -101,7 +107,8 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> FinishedRun
                 link_run(trained, directory, inputs, fingerprints)
             check_still_there(directory, frozen)
         mark_done(directory)  # last, after run.json says `done`: it holds the checksums of all files
-    return _finished(RunDirectory(directory), config.runs_dir)
+    finished = _finished(RunDirectory(directory), config.runs_dir)
+    return finished if trained is None else replace(finished, spent=time.perf_counter() - started)
 
 
 def check_still_there(directory: Path, frozen: bytes) -> None:

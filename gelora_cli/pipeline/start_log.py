@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from gelora_cli.allocation.formatting import EXEMPT_BUDGET
@@ -20,10 +21,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-def log_start(inputs: ResolvedInputs, accelerator: Accelerator) -> None:
-    """Log what will be run, where, and on which rows."""
-    from gelora_cli.core.devices import device_name, unusable_gpu
-
+def describe_run(inputs: ResolvedInputs) -> str:
+    """Return task, model, method, budget and seed of a run on a line."""
     config = inputs.config
     about_run = (
         f"task {config.task.name}",
@@ -32,11 +31,35 @@ def log_start(inputs: ResolvedInputs, accelerator: Accelerator) -> None:
         f"budget {budget_name(config) or EXEMPT_BUDGET}",
         f"seed {config.seed}",
     )
-    LOGGER.info("%s", ", ".join(about_run))
+    return ", ".join(about_run)
+
+
+def busy_cores(device: str) -> str:
+    """Return what to try where other processes keep the CPU's cores busy; empty where they don't."""
+    import torch
+
+    # The load is that of the whole machine, of which a container may have a few cores.
+    load, cores = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0, os.cpu_count() or 1
+    if device != "cpu" or torch.get_num_threads() == 1 or load <= cores:
+        return ""
+    return (
+        f"other work keeps this machine busy (load {load:.1f}, {cores} cores), and threads wait for each other: "
+        "OMP_NUM_THREADS=1 may be faster. It changes last digits, so begin with it"
+    )
+
+
+def log_start(inputs: ResolvedInputs, accelerator: Accelerator) -> None:
+    """Log what will be run, where, and on which rows."""
+    from gelora_cli.core.devices import device_name, unusable_gpu
+
+    config = inputs.config
+    LOGGER.info("%s", describe_run(inputs))
     if config.smoke:
         LOGGER.warning("%s", SMOKE_REMARK)
     device = device_name(accelerator.device)
     LOGGER.info("device %s, precision %s, processes %d", device, inputs.precision, accelerator.num_processes)
+    if hint := busy_cores(accelerator.device.type):
+        LOGGER.info("%s", hint)
     if config.model.dtype != ModelConfig().dtype:
         LOGGER.info("model.dtype=%s: the frozen weights are stored so; the adapter is in float32", config.model.dtype)
     if reason := unusable_gpu():

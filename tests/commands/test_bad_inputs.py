@@ -127,7 +127,7 @@ INPUTS: dict[str, Case] = {
     ),
     "a model without config.json": (
         damaged_model(lambda m: (m / "config.json").unlink()),
-        ["has no config.json", "save_pretrained"],
+        ["has no config.json; a directory", "save_pretrained"],
     ),
     "pickled weights": (damaged_model(only_pickle), ["has no model.safetensors", "pytorch_model.bin", "never loaded"]),
     "cut weights": (

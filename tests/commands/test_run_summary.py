@@ -67,6 +67,25 @@ def test_a_value_below_that_before_the_first_step_is_said(finished: FinishedRun,
     assert ("which is better: try a lower train.learning_rate" in text) == worse
 
 
+def test_the_seconds_of_a_linked_run_are_those_of_the_other(finished: FinishedRun, tmp_path: Path) -> None:
+    linked = replace(finished, same_as=tmp_path / "other", spent=0.25)
+    linked = replace(linked, result=replace(finished.result, profile_reused=True))
+    text = run_summary(linked, wants_track=False, sweeping=True)
+    assert (
+        "seconds:  0.2 now, without training; the run that was trained took 1,255 in all: loading 7.7, profile" in text
+    )
+
+
+def test_a_resumed_run_says_the_seconds_of_all_attempts(finished: FinishedRun) -> None:
+    train = replace(finished.result.train, seconds=2000.0, evaluation_seconds=34.0)
+    resumed = replace(finished, result=replace(finished.result, train=train))
+    (line,) = [
+        text for text in run_summary(resumed, wants_track=False, sweeping=True).splitlines() if "seconds" in text
+    ]
+    assert line.startswith("seconds:  1,255 since it was resumed: loading")
+    assert line.endswith("of all attempts training and evaluation 2,034")
+
+
 def test_a_job_of_a_sweep_names_no_next_command(finished: FinishedRun) -> None:
     assert "next:" not in run_summary(finished, wants_track=False, sweeping=True)
 

@@ -112,6 +112,26 @@ def test_a_value_is_shown_as_a_user_writes_it() -> None:
         assert problem.startswith(f"{word}: ")
 
 
+@pytest.mark.parametrize(
+    ("word", "accepted"),
+    [
+        ("train.learning_rate=abc", "a number, such as 2e-4, or null"),
+        ("train.epochs=x", "a whole number, such as 3, or null"),
+        ("seed=null", "a whole number, such as 3; the default is 0"),
+        ("smoke=maybe", "true or false; the default is false"),
+        ("task.labels={a: 1}", "a list, such as [one,other]; the default is []"),
+        ("model.linears=[1]", "a mapping, such as {name: value}; the default is {}"),
+        ("protocol=[last]", "one of last, dev, split; the default is last"),
+        ("budget=[1]", "a number, such as 2e-4, or a text; the default is auto"),
+        ("method.dropout=x", "a number, such as 2e-4; the default is 0"),
+        ("tracker.wandb.wait_seconds=x", "a number, such as 2e-4; the default is 30"),
+    ],
+)
+def test_a_value_of_another_type_is_told_what_is_accepted(word: str, accepted: str) -> None:
+    (problem,), _ = override_problems("run", [word], None)
+    assert problem.partition(": accepted is ")[2] == accepted
+
+
 def test_words_that_are_accepted_are_completed_and_checked_alike() -> None:
     assert accepted_words(RunConfig, "protocol") == ("last", "dev", "split")
     assert accepted_words(RunConfig, "smoke") == ("true", "false")

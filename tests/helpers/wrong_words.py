@@ -61,7 +61,7 @@ WRONG: list[tuple[list[str], list[str]]] = [
         ["run", "-m", "experiment=demo", "seed=0,1,x", "budget=0.05M,foo", "train.epochs=0,1"],
         ["3 problems", "seed=x", "budget=foo can't be used", "train.epochs=0"],
     ),
-    (["run", "seed=null"], ["seed=null", "not Optional", "the default is 0"]),
+    (["run", "seed=null"], ["seed=null: accepted is a whole number, such as 3; the default is 0"]),
     (["run", "seed.x=1"], ["seed.x=1: unknown key", "seed takes a value"]),
     (["run", "~seed"], ["~seed", "seed=VALUE"]),
     (["run", "+seed=1"], ["can't be composed", "seed=1"]),

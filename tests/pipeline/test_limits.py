@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from gelora_cli.core import run_files
 from gelora_cli.core.errors import StoppedError
 from gelora_cli.core.status import run_status
+from gelora_cli.pipeline.start_log import busy_cores
 from gelora_cli.training import evaluation
 from gelora_cli.training.checkpoint import latest_valid_checkpoint, saved_checkpoints
 from tests.helpers.bench import Bench, predictions
@@ -129,6 +132,35 @@ def test_force_drops_no_checkpoint_whatever_the_words_of_the_command(
     said = capsys.readouterr().err
     assert "resumed from the checkpoint" in said
     assert f"delete {bench.only() / run_files.CHECKPOINTS} to start from scratch" in said
+
+
+def test_a_budget_that_nothing_can_meet_leaves_no_directory(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    for method in ("gelora", "lora", "adalora", "bitfit"):
+        assert bench.run("task=cola", f"method={method}", "budget=10") == (0 if method == "bitfit" else 2)
+        said = capsys.readouterr().err
+        assert method == "bitfit" or ("budget=10" in said and "loading the model" not in said)
+    assert [path.parent.parent.name for path in bench.root.rglob("run.json")] == ["bitfit"]
+
+
+def test_a_dry_run_names_the_task_first_and_the_rows_of_the_profile(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench.run("task=cola", "budget=rank:3", "data.max_train_examples=21", "dry_run=true") == 0
+    text = capsys.readouterr().out
+    assert text.startswith("task cola, model ")
+    assert "whatever data.max_train_examples is; profile.max_examples=21 takes fewer)" in text
+    assert bench.run("task=cola", "budget=rank:3", "dry_run=true") == 0
+    assert "takes fewer" not in capsys.readouterr().out
+
+
+def test_a_busy_machine_is_named_where_threads_would_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(os, "getloadavg", lambda: (4.5, 0.0, 0.0))
+    assert "(load 4.5, 4 cores)" in busy_cores("cpu")
+    assert busy_cores("cuda") == ""
+    monkeypatch.setattr(os, "getloadavg", lambda: (3.5, 9.0, 9.0))
+    assert busy_cores("cpu") == ""
 
 
 def test_a_dry_run_refuses_what_the_run_would(
