@@ -233,7 +233,10 @@ INPUTS: dict[str, Case] = {
         ],
         ["is not a complete IdProfile", "lacks"],
     ),
-    "a number that is none": (run("train.learning_rate=fast"), ["train.learning_rate=fast", "Float"]),
+    "a number that is none": (
+        run("train.learning_rate=fast"),
+        ["train.learning_rate=fast", "accepted is a number, such as 2e-4"],
+    ),
     "not a number": (run("train.learning_rate=nan"), ["train.learning_rate=nan", "above 0"]),
     "an infinite scaling": (run("method.scaling=inf"), ["method.scaling=inf", "above 0"]),
     "an override without a value": (run("+train.epochs"), ["takes only KEY=VALUE", "+train.epochs"]),
