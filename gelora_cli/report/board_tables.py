@@ -148,7 +148,8 @@ def board_caption(board: Board, columns: Sequence[str] = DEFAULT_COLUMNS) -> str
             " The average is that of the tasks' means, and its deviation that of the seeds' averages. A method that "
             "lacks a task has none."
         )
-    text += " Bold: the best under the budget."
+    if (has_average and board.best) or (has_tasks and any(map(board.best_on, board.tasks))):
+        text += " Bold: the best under the budget."
     is_marked = has_average or len(board.tasks) == 1  # the mark stands at the average, or at the only task
     if is_marked and any(entry.not_shown_worse for entry in board.entries):
         over = "over these tasks" if has_average else "on this task"

@@ -10,6 +10,7 @@ from gelora_cli.plots.base import Picture
 from gelora_cli.report.analysis import Analysis
 from gelora_cli.report.comparison import Comparison
 from gelora_cli.report.groups import RowGroup, display_name
+from gelora_cli.report.headline import describe_alone
 from gelora_cli.report.leaderboard import Board
 from gelora_cli.report.rows import Row
 from gelora_cli.report.runs import CONTRADICTION, UnusedRun
@@ -83,13 +84,17 @@ def summary(content: ReportContent) -> Iterator[str]:
 def _describe_boards(analysis: Analysis) -> Iterator[str]:
     """Say of each leaderboard which method is best over its tasks, and which are not shown to be worse."""
     for board in analysis.leaderboards:
+        over = f"Over {_count(len(board.tasks), 'task')} ({board.title})"
+        if not board.rivals:
+            yield f"{over}: no method has a value on every task."
+            continue
         if not board.best:
-            yield f"Over {_count(len(board.tasks), 'task')} ({board.title}): no method has a value on every task."
+            yield f"{over}: {describe_alone(board)}"
             continue
         best = board.best[0]
         names = " and ".join(entry.name for entry in board.best)
         lead = f"{names} {'has' if len(board.best) == 1 else 'have'} the highest average, {best.average:.2f} points"
-        sentences = [f"Over {_count(len(board.tasks), 'task')} ({board.title}): {lead}."]
+        sentences = [f"{over}: {lead}."]
         if text := _describe_others(board):
             sentences.append(text)
         yield " ".join(sentences)

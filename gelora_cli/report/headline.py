@@ -9,6 +9,7 @@ from gelora_cli.core.messages import join_texts
 from gelora_cli.report.analysis import Analysis
 from gelora_cli.report.comparison import Comparison
 from gelora_cli.report.groups import display_name
+from gelora_cli.report.leaderboard import Board
 from gelora_cli.report.questions import AcrossTasks
 from gelora_cli.report.runs import UNIFORM
 from gelora_cli.report.tables import is_reference
@@ -43,12 +44,27 @@ def headline(analysis: Analysis) -> str:
     if not any(is_reference(row) for row in analysis.rows):
         return "There is no uniform LoRA to compare with here."
     sentences = [_describe(tests)]
-    if len(analysis.leaderboards) == 1 and analysis.leaderboards[0].best:
-        best = analysis.leaderboards[0].best
+    if len(analysis.leaderboards) == 1:
+        (board,) = analysis.leaderboards
+        best = board.best
         names = " and ".join(entry.name for entry in best[:MOST_NAMES])
         rest = f" and {len(best) - MOST_NAMES} more" if len(best) > MOST_NAMES else ""
-        sentences.append(f"The highest average is that of {names}{rest}, {best[0].average:.2f} points.")
+        if best:
+            sentences.append(f"The highest average is that of {names}{rest}, {best[0].average:.2f} points.")
+        elif board.rivals:
+            sentences.append(f"Over {len(board.tasks)} tasks {describe_alone(board)}")
     return " ".join(sentences)
+
+
+def describe_alone(board: Board) -> str:
+    """Say which is the only average of a board: without a rival it is not the highest of anything."""
+    (alone,) = board.rivals
+    bound = "of those that the budget binds " if any(entry.exempt for entry in board.entries) else ""
+    lacking = [entry.name for entry in board.entries if entry.average is None]
+    text = f"{bound}only {alone.name} has a value on every task, {alone.average:.2f} points on average"
+    if lacking:
+        text += f"; {join_texts(lacking, most=MOST_NAMES)} {'lacks' if len(lacking) == 1 else 'lack'} a task"
+    return f"{text}."
 
 
 def _tests_over_tasks(analysis: Analysis) -> Iterator[_Test]:

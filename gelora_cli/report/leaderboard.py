@@ -17,6 +17,10 @@ from gelora_cli.report.rows import Row
 from gelora_cli.report.runs import UNIFORM, RowKey
 
 
+FEWEST_RIVALS = 2
+"""Methods of which one can be called the best."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """A method on the tasks of a board; one that a row shows as equal to GeLoRA has an entry of its own, too.
@@ -27,7 +31,7 @@ class Entry:
         average: the mean over the tasks of its means, in points; None where it lacks a task, or a task has no points.
         sd: the standard deviation, over the seeds that it has on every task, of the averages of single seeds; None for
             fewer than two such seeds.
-        is_best: whether it has the highest average of the entries that the budget binds.
+        is_best: whether it has the highest average of the entries that the budget binds, which are two at least.
         not_shown_worse: whether a test over the tasks, corrected over the others, does not show it to be worse than the
             best. The same data chose the best, so it says no more than that.
         against_best: that test; None for the best, and where the two can't be compared.
@@ -90,8 +94,13 @@ class Board:
 
     @property
     def best(self) -> tuple[Entry, ...]:
-        """Return the entries with the highest average; none where no entry has one."""
+        """Return the entries with the highest average; none where fewer than two have one to compare."""
         return tuple(entry for entry in self.entries if entry.is_best)
+
+    @property
+    def rivals(self) -> tuple[Entry, ...]:
+        """Return the entries whose averages are compared: those that the budget binds, or all where it binds none."""
+        return tuple(_bound([entry for entry in self.entries if entry.average is not None]))
 
     @property
     def reference(self) -> Entry | None:
@@ -103,9 +112,14 @@ class Board:
         return set(names) <= {entry.name for entry in self.entries}
 
     def best_on(self, task: str) -> set[str]:
-        """Return who has the highest mean on a task, of those that the budget binds, or of all where it binds none."""
+        """Return who has the highest mean on a task, of those that the budget binds, or of all where it binds none.
+
+        A method alone is not the best of anything: then there is none.
+        """
         there = [entry for entry in self.entries if task in entry.rows]
         bound = [entry for entry in there if not entry.rows[task].exempt] or there
+        if len(bound) < FEWEST_RIVALS:
+            return set()
         highest = max((entry.rows[task].mean for entry in bound), default=math.nan)
         return {entry.name for entry in bound if math.isclose(entry.rows[task].mean, highest, rel_tol=1e-12)}
 
@@ -159,10 +173,12 @@ def _with_average(entry: Entry, tasks: Sequence[str]) -> Entry:
 
 
 def _mark_best(entries: Sequence[Entry]) -> list[Entry]:
-    """Mark the entries with the highest average; those without a budget only where there are no others."""
-    ranked = [entry for entry in entries if entry.average is not None]
-    bound = [entry for entry in ranked if not entry.exempt] or ranked
-    if not bound:
+    """Mark the entries with the highest average; those without a budget only where there are no others.
+
+    None is marked where it would have no rival.
+    """
+    bound = _bound([entry for entry in entries if entry.average is not None])
+    if len(bound) < FEWEST_RIVALS:
         return list(entries)
     highest = max(entry.average for entry in bound if entry.average is not None)
     marked = []
@@ -171,6 +187,11 @@ def _mark_best(entries: Sequence[Entry]) -> list[Entry]:
         is_highest = entry.average is not None and math.isclose(entry.average, highest, rel_tol=1e-12)
         marked.append(replace(entry, is_best=is_highest and any(entry is other for other in bound)))
     return marked
+
+
+def _bound(entries: Sequence[Entry]) -> list[Entry]:
+    """Return those that the budget binds, or all where it binds none."""
+    return [entry for entry in entries if not entry.exempt] or list(entries)
 
 
 def _order(entry: Entry) -> tuple[bool, float]:

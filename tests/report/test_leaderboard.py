@@ -15,7 +15,9 @@ from gelora_cli.core.done import mark_done
 from gelora_cli.report.analysis import Analysis, analyse
 from gelora_cli.report.answer_tables import answer_tables
 from gelora_cli.report.board_tables import board_table
+from gelora_cli.report.content import ReportContent, summary
 from gelora_cli.report.formats import latex, markdown
+from gelora_cli.report.headline import headline
 from gelora_cli.report.leaderboard import Board, Entry, make_boards
 from gelora_cli.report.runs import collect
 from gelora_cli.report.tables import Table
@@ -88,7 +90,23 @@ def test_the_best_on_a_task_are_those_that_the_budget_binds(board: Board) -> Non
     assert board.best_on("cola") == {"adalora"}  # not `full`, which is higher
     without = replace(board, entries=tuple(each for each in board.entries if each.name != "adalora"))
     assert without.best_on("mrpc") == {"gelora", "lora"}  # the same counts in another order of the seeds
-    assert replace(board, entries=(entry(board, "full"),)).best_on("cola") == {"full"}
+    full = entry(board, "full")
+    assert replace(board, entries=(full, replace(full, name="bitfit"))).best_on("cola") == {"full", "bitfit"}
+
+
+def test_an_average_without_a_rival_is_not_called_the_highest(tmp_path: Path) -> None:
+    for method, task in (("gelora", "cola"), ("gelora", "rte"), ("lora", "cola")):
+        write_whole(tmp_path / task, method, 0, 30, task=task)
+    collected = collect([tmp_path])
+    analysis = analyse(collected)
+    alone = "only gelora has a value on every task, 75.00 points on average; lora lacks a task."
+    assert headline(analysis).endswith(f" Over 2 tasks {alone}")
+    content = ReportContent(title="Mine", analysis=analysis, unused=(), pictures=(), published=None)
+    assert next(summary(content)).endswith(f": {alone}")
+    (board,) = analysis.boards
+    table = board_table(board)
+    assert table.bold == {(0, 2), (1, 2)}, "both on the task that both have, and neither average"
+    assert "Bold" not in board_table(board, ["average"]).caption and "Bold" in table.caption
 
 
 def test_what_is_not_shown_to_be_worse_than_the_best(board: Board) -> None:
