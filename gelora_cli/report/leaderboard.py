@@ -16,7 +16,6 @@ from gelora_cli.report.questions import AcrossTasks, Contrast
 from gelora_cli.report.rows import Row
 from gelora_cli.report.runs import UNIFORM, RowKey
 
-
 FEWEST_RIVALS = 2
 """Methods of which one can be called the best."""
 
