@@ -11,6 +11,7 @@ from gelora_cli.commands.terminal import labelled, next_commands
 from gelora_cli.core import run_files
 from gelora_cli.core.artifacts.result import RunResult
 from gelora_cli.core.registries import METHODS, TASK_KINDS
+from gelora_cli.pipeline.baseline import describe_constant
 from gelora_cli.pipeline.run import FinishedRun
 
 STAGES = {
@@ -24,8 +25,6 @@ STAGES = {
 """Stages as `run.json` calls them -> as a reader calls them, in their order."""
 RESUMED_SECONDS = 1.0
 """Seconds of training by which a run must exceed those of its last attempt to be called resumed."""
-BEST_BY_COMMON_LABEL = ("accuracy", "macro_f1", "matthews_correlation")
-"""Values for which no label for every example is better than the most common one."""
 PICTURES = ("profile.png", "ranks.png", run_files.CURVE, run_files.TRACK)
 
 
@@ -49,10 +48,7 @@ def run_summary(run: FinishedRun, *, wants_track: bool, sweeping: bool) -> str:
             text += ", which is better: try a lower train.learning_rate"
         lines.append(labelled("before", text))
     if run.baseline is not None:
-        target = TASK_KINDS.get(run.config.task.kind).target
-        constant = {"labels": "the most common label", "label_sets": "one set of labels"}.get(target, "the mean score")
-        if target == "labels" and result.reported not in BEST_BY_COMMON_LABEL:
-            constant = "one label"
+        constant = describe_constant(run.config.task, result.reported)
         lines.append(labelled("to beat", f"{result.reported} {run.baseline:.4f} with {constant} for every example"))
     if run.stability is not None:
         lines.append(labelled("plan", summarize_stability(run.stability)))

@@ -12,10 +12,11 @@ from gelora_cli.core.artifacts.study import MethodStudy, SearchedKey, SettingVal
 from gelora_cli.core.messages import escape_controls
 from gelora_cli.launchers.job import Outcome
 from gelora_cli.report.text_table import format_table, terminal_width
+from gelora_cli.tuning.baseline import Baseline, describe_unbeaten
 from gelora_cli.tuning.presets import run_command
 from gelora_cli.tuning.summary import PICTURE, PRESETS, SUMMARY
 
-HEADER = ("method", "trials", "best", "at", "spread", "edge", "hours")
+HEADER = ("method", "trials", "collapsed", "best", "at", "spread", "edge", "hours")
 LEFT_OUT_FIRST = ("hours", "spread", "edge")
 
 
@@ -43,13 +44,17 @@ def trial_line(study: Study, label: str, trial: Trial) -> str:
     return f"gelora: {label}, trial {trial.number} of {study.trials_per_method}: {values}: {came}"
 
 
-def study_table(study: Study, *, interrupted: bool) -> str:
-    """Return the table of methods, and what was made wider."""
+def study_table(study: Study, *, interrupted: bool, baseline: Baseline | None = None) -> str:
+    """Return the table of methods, what they have to beat, and what was made wider."""
     rows = [_row(study, method) for method in study.methods]
     lines = ["", format_table(HEADER, rows, width=terminal_width(), optional=LEFT_OUT_FIRST, wrapped="at"), ""]
     held_out = "held-out training rows" if study.examples is None else f"{study.examples:,} held-out training rows"
     text = f"best: the highest {study.reported} of all trials, on {held_out}, so it is too high for new rows"
     lines.append(wrapped(text))
+    if baseline is not None:
+        lines.append(f"to beat: {study.reported} {baseline.value:.4f} with {baseline.prediction} for every row")
+    if unbeaten := describe_unbeaten(study, baseline):
+        lines.append(wrapped(unbeaten))
     lines += [wrapped(_widening_text(widening)) for widening in study.widenings]
     failed = sum(trial.status == "failed" for method in study.methods for trial in method.trials)
     if failed:
@@ -114,6 +119,7 @@ def _row(study: Study, method: MethodStudy) -> list[str]:
     return [
         method.label,
         counted,
+        str(sum(trial.collapsed for trial in done)),
         "-" if best is None or best.value is None else f"{best.value:.4f}",
         "-" if best is None else _values_text(best.values),
         "-" if method.spread is None else f"{method.spread:.4f}",

@@ -35,6 +35,7 @@ from gelora_cli.core.registries import COMMANDS, LAUNCHERS
 from gelora_cli.launchers.base import Launcher
 from gelora_cli.launchers.job import Job, Outcome
 from gelora_cli.plots.tuning import draw_study
+from gelora_cli.tuning.baseline import study_baseline
 from gelora_cli.tuning.presets import write_presets
 from gelora_cli.tuning.search import PlannedTrial, Search
 from gelora_cli.tuning.space import parse_space, read_space, space_file
@@ -173,12 +174,13 @@ def _search_study(study: Composed, opened: Study, launcher: Launcher, directory:
     search = Search(opened, study.settings, study.methods, directory, report)
     print(announce_study(search.study, directory), flush=True)
     finished = search.run(run_trials)
-    print(study_table(finished, interrupted=search.interrupted), flush=True)
+    baseline = study_baseline(finished, directory)
+    print(study_table(finished, interrupted=search.interrupted, baseline=baseline), flush=True)
     if search.interrupted:
         return StoppedError.exit_code
     write_presets(finished, directory / PRESETS)
     draw_study(finished, directory / PICTURE)
-    write_summary(finished, directory)
+    write_summary(finished, directory, baseline)
     print(study_files(finished, directory), flush=True)
     has_failed = any(trial.status == "failed" for method in finished.methods for trial in method.trials)
     return 1 if has_failed else 0

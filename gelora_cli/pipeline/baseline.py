@@ -12,6 +12,9 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.registries import TASK_KINDS
 from gelora_cli.core.run_reader import RunFiles, as_run_files
 
+BEST_BY_COMMON_LABEL = ("accuracy", "macro_f1", "matthews_correlation")
+"""Values for which no label for every example is better than the most common one."""
+
 
 def constant_baseline(run: RunFiles | Path, task: TaskConfig, result: RunResult) -> float | None:
     """Return the reported value of one prediction for every row of the first reported split.
@@ -54,3 +57,11 @@ def constant_baseline(run: RunFiles | Path, task: TaskConfig, result: RunResult)
         return None
     score = metric_of(task.metric, task.labels).all_scores()[result.reported]
     return float(of_all(score, predictions, true)[0])
+
+
+def describe_constant(task: TaskConfig, reported: str) -> str:
+    """Return in words the one prediction whose value `constant_baseline` gives, such as `the most common label`."""
+    target = TASK_KINDS.get(task.kind).target
+    if target == "labels" and reported not in BEST_BY_COMMON_LABEL:
+        return "one label"
+    return {"labels": "the most common label", "label_sets": "one set of labels"}.get(target, "the mean score")

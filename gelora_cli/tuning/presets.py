@@ -17,6 +17,8 @@ from gelora_cli.core.files import write_atomic
 FIRST_LINE = (
     "# Written by gelora tune. A run takes it by --config-dir {directory}, but for the keys that it is given.\n"
 )
+SEEDS = 5
+"""Seeds of the runs that a study proposes with its settings: enough for a test of their differences."""
 
 
 def write_presets(study: Study, directory: Path) -> tuple[Path, ...]:
@@ -112,7 +114,7 @@ def describe_range(searched: SearchedKey) -> str:
 
 
 def run_command(study: Study, presets: str) -> str:
-    """Return a command that trains every method with its best settings, with three seeds.
+    """Return a command that trains every method with its best settings, with seeds that no trial had.
 
     Args:
         study: the study, with a trial that is done.
@@ -132,7 +134,13 @@ def run_command(study: Study, presets: str) -> str:
     # A task of your own data has the name of its file, which is no `task=` either.
     task = next((word for word in study.overrides if word.startswith("task=")), f"task={study.task}")
     words = [task, *model, f"method={method_names}", f"budget={study.budget}", *varied]
-    return shlex.join(["gelora", "run", "-m", *words, *shared, "seed=0,1,2", "--config-dir", presets])
+    return shlex.join(["gelora", "run", "-m", *words, *shared, f"seed={_other_seeds(study)}", "--config-dir", presets])
+
+
+def _other_seeds(study: Study) -> str:
+    """Return seeds from 1 on without that of the trials, by whose values the settings were chosen."""
+    given = next((word.partition("=")[2] for word in study.overrides if word.partition("=")[0] == "seed"), "")
+    return ",".join([str(seed) for seed in range(1, SEEDS + 2) if str(seed) != given][:SEEDS])
 
 
 def _values_of_key(name: str, methods: Iterable[MethodStudy]) -> list[str]:

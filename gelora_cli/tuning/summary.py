@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from gelora_cli.core.artifacts.study import MethodStudy, Study
@@ -9,6 +10,7 @@ from gelora_cli.core.files import write_atomic
 from gelora_cli.core.messages import escape_markdown
 from gelora_cli.report.formats import markdown
 from gelora_cli.report.tables import NONE, Table, number
+from gelora_cli.tuning.baseline import Baseline, describe_unbeaten
 from gelora_cli.tuning.presets import run_command
 
 SUMMARY, PICTURE, PRESETS = "README.md", "study.png", "presets"
@@ -18,14 +20,20 @@ TITLES = ("method", "trials", "collapsed", "failed", "best", "spread", "settings
 DIGITS = 4
 
 
-def write_summary(study: Study, directory: Path) -> Path:
-    """Write the page of a study into its directory, whole or not at all, and return its file."""
+def write_summary(study: Study, directory: Path, baseline: Baseline | None = None) -> Path:
+    """Write the page of a study into its directory, whole or not at all, and return its file.
+
+    Args:
+        study: the study.
+        directory: where it is kept.
+        baseline: what its trials have to beat, where that is known.
+    """
     path = directory / SUMMARY
-    write_atomic(path, summary_text(study))
+    write_atomic(path, summary_text(study, baseline))
     return path
 
 
-def summary_text(study: Study) -> str:
+def summary_text(study: Study, baseline: Baseline | None = None) -> str:
     """Return the page as Markdown; its paths are from the directory of the study."""
     rows = "held-out rows" if study.examples is None else f"{study.examples:,} held-out rows"
     caption = (
@@ -38,6 +46,7 @@ def summary_text(study: Study) -> str:
         f"# {escape_markdown(title)}",
         f"Points by {study.sampler}, seed {study.seed}; numerics {study.numerics}; {study.date}.",
         markdown(table).rstrip("\n"),
+        *_baseline_lines(study, baseline),
         f"![Value of each trial, a panel for each method]({PICTURE})",
     ]
     if study.command:
@@ -46,6 +55,14 @@ def summary_text(study: Study) -> str:
         parts.append("Runs with the settings that it found, where STUDY is this directory:")
         parts.append(f"```bash\n{run_command(study, f'STUDY/{PRESETS}')}\n```")
     return "\n\n".join(parts) + "\n"
+
+
+def _baseline_lines(study: Study, baseline: Baseline | None) -> Iterator[str]:
+    """Yield what trials have to beat, and which methods do not."""
+    if baseline is not None:
+        yield f"To beat: {study.reported} {baseline.value:.4f} with {baseline.prediction} for every row."
+    if unbeaten := describe_unbeaten(study, baseline):
+        yield f"**{escape_markdown(unbeaten[0].upper() + unbeaten[1:])}.**"
 
 
 def _line(method: MethodStudy) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from gelora_cli.core.done import is_done
 from gelora_cli.core.status import find_runs
 from gelora_cli.launchers.base import Launcher
 from gelora_cli.launchers.job import Job, Outcome
+from gelora_cli.tuning.baseline import study_baseline
 from tests.helpers.bench import Bench, result_of
 from tests.helpers.searches import timeless
 from tests.helpers.waiting import wait_until
@@ -103,9 +104,14 @@ def test_a_study_from_its_trials_to_a_run_with_its_presets(
     assert "2 done before" in printed.out
     assert "job 1" not in printed.err
     assert only_study(bench.root) == study
+    baseline = study_baseline(study, folder)
+    assert baseline is not None and baseline.prediction == "the most common label"
+    text = f"to beat: accuracy {baseline.value:.4f} with the most common label for every row"
+    assert text in printed.out
+    assert text.removeprefix("to beat") in (folder / "README.md").read_text(encoding="utf-8")
     next_command = next(line for line in printed.out.splitlines() if "gelora run -m" in line)
     assert " method=lora,bitfit " in next_command
-    assert next_command.split()[-3:-1] == ["seed=0,1,2", "--config-dir"]
+    assert next_command.split()[-3:-1] == ["seed=1,2,3,4,5", "--config-dir"]
     assert command_line(["ls", str(bench.root)]) == 0
     assert capsys.readouterr().out.count("holdout") >= 2
     rate = study.methods[0].trials[0].values["train.learning_rate"]

@@ -188,7 +188,7 @@ def test_the_command_to_run_names_all_that_the_trials_were_given() -> None:
     made = replace(made, overrides=(*made.overrides, "profile.max_examples=500", "seed=3", "data.text='a b.csv'"))
     assert run_command(made, "my study/presets") == (
         "gelora run -m task=sst2 model=minilm method=lora budget=0.15M method.variant=lora,dora train.epochs=2 "
-        "data.glue=glue profile.max_examples=500 'data.text='\"'\"'a b.csv'\"'\"'' seed=0,1,2 "
+        "data.glue=glue profile.max_examples=500 'data.text='\"'\"'a b.csv'\"'\"'' seed=1,2,4,5,6 "
         "--config-dir 'my study/presets'"
     )
 

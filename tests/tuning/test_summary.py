@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from gelora_cli.commands.study_text import study_table
+from gelora_cli.tuning.baseline import Baseline
 from gelora_cli.tuning.summary import summary_text, write_summary
 from tests.helpers.studies import method_study, study
 
@@ -21,8 +23,27 @@ def test_the_page_has_a_line_for_each_method_and_the_commands(tmp_path: Path) ->
     assert "accuracy on 6,735 held-out rows (0.1 of the training rows" in text
     assert "](study.png)" in text
     assert f"```bash\n{made.command}\n```" in text
-    words = "budget=0.15M train.epochs=2 data.glue=glue seed=0,1,2 --config-dir STUDY/presets"
+    words = "budget=0.15M train.epochs=2 data.glue=glue seed=1,2,3,4,5 --config-dir STUDY/presets"
     assert f"gelora run -m task=sst2 model=minilm method=gelora,sora {words}\n" in text
+
+
+def test_methods_that_do_not_beat_one_label_for_every_row_are_said() -> None:
+    good, bad = method_study("gelora"), method_study("lora")
+    none_above = Baseline("the most common label", max(trial.value or 0 for trial in bad.trials))
+    text = summary_text(study(bad), none_above)
+    assert f"To beat: accuracy {none_above.value:.4f} with the most common label for every row." in text
+    assert f"**No trial is above the most common label for every row (accuracy {none_above.value:.4f})" in text
+    assert "(train.epochs), or another range (tune.space).**" in text
+    lower = replace(bad, trials=tuple(trial for trial in bad.trials if trial.collapsed or trial.value is None), best=3)
+    low = Baseline("the most common label", 0.56)
+    assert "No trial of lora is above" in summary_text(study(good, lower), low)
+    beaten = summary_text(study(good), low)
+    assert "To beat: accuracy 0.5600" in beaten and "No trial" not in beaten
+    table = study_table(study(lower), interrupted=False, baseline=low)
+    assert "to beat: accuracy 0.5600 with the most common label for every row" in table
+    assert "no trial is above the most common label" in " ".join(table.split())
+    header, line = (next(row for row in table.splitlines() if row.startswith(name)) for name in ("method", "lora"))
+    assert header.split()[2] == "collapsed" and line.split()[:5] == ["lora", "1", "of", "8", "1"]
 
 
 def test_a_method_without_a_finished_trial_has_no_numbers() -> None:
