@@ -44,7 +44,8 @@ class PatternFormat:
     Attributes:
         label: what stands in front of the line that names such a file.
         trainer: whom it is for.
-        suffix: how such a file is usually named.
+        kind: what such a file holds: JSON, YAML or Python.
+        suffixes: how such a file may be named, the usual first.
         usage: what to do with the file, as a clause.
         text: returns what the file holds.
         decoders_only: whether the trainer is one of causal language models.
@@ -52,7 +53,8 @@ class PatternFormat:
 
     label: str
     trainer: str
-    suffix: str
+    kind: str
+    suffixes: tuple[str, ...]
     usage: str
     text: Callable[[RankPlan], str]
     decoders_only: bool = False
@@ -88,7 +90,8 @@ def trl_text(plan: RankPlan) -> str:
 PEFT = PatternFormat(
     label="for PEFT",
     trainer="PEFT",
-    suffix=".json",
+    kind="JSON",
+    suffixes=(".json",),
     usage="the arguments of peft.LoraConfig(**json.load(file))",
     text=peft_text,
 )
@@ -97,7 +100,8 @@ FORMATS: Mapping[str, PatternFormat] = {
     "axolotl": PatternFormat(
         label="axolotl",
         trainer="axolotl",
-        suffix=".yaml",
+        kind="YAML",
+        suffixes=(".yaml", ".yml"),
         usage=f"keys of {AXOLOTL}, to merge into your configuration",
         text=axolotl_text,
         decoders_only=True,
@@ -105,7 +109,8 @@ FORMATS: Mapping[str, PatternFormat] = {
     "trl": PatternFormat(
         label="for TRL",
         trainer="TRL",
-        suffix=".py",
+        kind="Python",
+        suffixes=(".py",),
         usage="defines peft_config for SFTTrainer(..., peft_config=peft_config)",
         text=trl_text,
         decoders_only=True,

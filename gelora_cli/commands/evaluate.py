@@ -43,7 +43,7 @@ class Evaluate(Command[EvaluateCommandConfig]):
         from gelora_cli.pipeline.predict import EvaluationReport, evaluate
 
         if config.output:  # before the scoring, which may take minutes
-            check_output(user_path(config.output), force=config.force)
+            check_output(user_path(config.output), force=config.force, endings=(".json",), kinds="JSON")
         results = evaluate(paths[0].absolute(), config.launch.processes)
         for result in results:
             print(wrapped(f"{result.split}: {result.examples} examples  {result.in_words()}"))

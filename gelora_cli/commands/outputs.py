@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from gelora_cli.core.artifacts.manifest import RunManifest
@@ -17,12 +18,21 @@ from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.files import file_sha256, translate_write_errors, write_atomic
 
 
-def check_output(path: Path, *, force: bool, example: str = "output.json") -> None:
-    """Refuse an output file that can't be written or would be lost, before any work; `example` is a name for one.
+def check_output(
+    path: Path, *, force: bool, example: str = "output.json", endings: Sequence[str] = (), kinds: str = ""
+) -> None:
+    """Refuse an output file that can't be written or would be lost, before any work.
+
+    Args:
+        path: the file.
+        force: replace a file that gelora did not write.
+        example: a name for such a file.
+        endings: those that its name may have; none where any is accepted. A name without an ending always is.
+        kinds: what is written into it, in words, for the message about another ending.
 
     Raises:
-        GeloraError: it is a directory, its directory is not there, or it is a file that gelora did not write, without
-            `force`.
+        GeloraError: it is a directory, its directory is not there, it has another ending, or it is a file that gelora
+            did not write, without `force`.
     """
     target = _target(path)
     with translate_write_errors(path, "name a file in an existing directory: output=FILE"):
@@ -37,6 +47,11 @@ def check_output(path: Path, *, force: bool, example: str = "output.json") -> No
             raise GeloraError(
                 f"output={path} exists, and gelora did not write it or it was changed since: name another file, or "
                 "give force=true to replace it"
+            )
+        if kind != "other" and endings and path.suffix and path.suffix.lower() not in endings:
+            raise GeloraError(
+                f"output={path}: {kinds} is written, so a name may end in {', '.join(endings)}; name it "
+                f"{path.with_suffix(endings[0]).name}"
             )
         if kind in ("", "file") and not os.access(target.parent, os.W_OK):
             raise GeloraError(f"output={path} can't be written to {target.parent}; name a file elsewhere")

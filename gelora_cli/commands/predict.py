@@ -47,7 +47,12 @@ class PredictCommandConfig:
     )
     context: str | None = key(None, help="the text that question= is about", common=True)
     data: PredictDataConfig = section(PredictDataConfig, help="how the file is written")
-    output: str | None = key(None, help="where to write the predictions; null: standard output", path=True, common=True)
+    output: str | None = key(
+        None,
+        help="the file to write: .csv or .tsv for a table, .jsonl or .ndjson for JSON lines; null: standard output",
+        path=True,
+        common=True,
+    )
     force: bool = key(False, help=FORCE_OUTPUT, common=True)
     debug: bool = key(False, help=DEBUG, common=True)
 
@@ -70,7 +75,7 @@ class Predict(Command[PredictCommandConfig]):
     def handle(self, config: PredictCommandConfig, paths: list[Path], typed: str) -> None:
         """Predict, and print the rows or write them where `output` says."""
         from gelora_cli.commands.outputs import check_output, write_output
-        from gelora_cli.commands.prediction_files import prediction_text, with_inputs
+        from gelora_cli.commands.prediction_files import ENDINGS, prediction_text, with_inputs
         from gelora_cli.core.logs import setup_logging
         from gelora_cli.pipeline.predict import predict
 
@@ -78,7 +83,7 @@ class Predict(Command[PredictCommandConfig]):
         setup_logging()
         _check_sources(config)
         if config.output:  # before the model is loaded
-            check_output(user_path(config.output), force=config.force)
+            check_output(user_path(config.output), force=config.force, endings=ENDINGS, kinds="a table or JSON lines")
         # How rows are read depends on the run's task, so `predict` asks for them once it has opened the run.
         task, split, rows = predict(paths[0].absolute(), lambda run: _read_split(run, config))
         target = user_path(config.output) if config.output else None

@@ -16,7 +16,9 @@ from gelora_cli.data.sources import Split
 from gelora_cli.data.splits import TextSplit
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
-"""Suffix of an output file that is a table -> what stands between its cells; any other file holds JSON lines."""
+"""Suffix of an output file that is a table -> what stands between its cells; others hold JSON lines."""
+ENDINGS = (*DELIMITERS, ".jsonl", ".ndjson")
+"""Suffixes that an output file may have."""
 PROBABILITY = "probability_"
 
 

@@ -101,8 +101,10 @@ class Ranks(Command[RanksCommandConfig]):
 
         check_values(config)
         _check_mode(config, paths)
-        for target in _output_files(config.output):  # all files before any is written
-            check_output(target, force=config.force)
+        form = FORMATS[config.format]
+        for position, target in enumerate(_output_files(config.output)):  # all files before any is written
+            endings = () if position else form.suffixes  # the plan beside it is JSON in any format
+            check_output(target, force=config.force, endings=endings, kinds=f"{form.kind} (format={config.format})")
         for path in paths:
             check_path(path)
         if config.choices or config.allocators:
@@ -164,7 +166,7 @@ def _write_plan(plan: RankPlan, kind: str, config: RanksCommandConfig) -> str:
         return wrapped(f"method={plan.method} has no rank_pattern before it is run, so nothing was written")
     form = FORMATS[config.format]
     if config.output is None:
-        file = f"output=FILE{form.suffix}"
+        file = f"output=FILE{form.suffixes[0]}"
         return wrapped(f"nothing was written; {file} writes these ranks for {form.trainer} and for gelora train")
     text = form.text(plan)  # before any file is written: a trainer may not take this plan
     pattern, *plan_files = _output_files(config.output)
