@@ -65,7 +65,9 @@ class ReportCommandConfig:
         common=True,
     )
     figures: FiguresConfig = section(FiguresConfig, help="the pictures")
-    force: bool = key(False, help="replace files of these names that no earlier report wrote", common=True)
+    force: bool = key(
+        False, help="write into a folder of other files, and replace those of the same names", common=True
+    )
     debug: bool = key(False, help=DEBUG, common=True)
 
 

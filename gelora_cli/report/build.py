@@ -89,7 +89,7 @@ def write_report(
         published: a CSV of published figures, shown apart.
         figures: how pictures are drawn; None for no pictures.
         columns: those of the paper's table beside the method, in this order; names of `board_tables.COLUMN_NAMES`.
-        force: replace files of the same names that no earlier report wrote.
+        force: write also into a folder that holds no report, and replace files of the same names there.
         testing: which pairs are tested, and when they get a verdict.
         held_out: also show runs scored on held-out training rows where other runs are there.
 
@@ -97,7 +97,7 @@ def write_report(
         GeloraError: no such directory, no finished run, runs of several protocols without `mix_protocols`, `output` is
             a file, can't be written to or holds another's files, `published` can't be read, or `testing` names no row.
     """
-    _check_paths(directories, output)  # everything that can be refused comes before the reading of many runs
+    _check_paths(directories, output, force=force)  # before the reading of many runs
     published_figures = read_published(published) if published else []
     all_runs = collect(directories)
     collected = all_runs if held_out else _without_held_out(all_runs)
@@ -133,8 +133,8 @@ def write_report(
     )
 
 
-def _check_paths(directories: Sequence[Path], output: Path) -> None:
-    """Refuse directories that are not there, and an output that is a file.
+def _check_paths(directories: Sequence[Path], output: Path, *, force: bool) -> None:
+    """Refuse directories that are not there, and an output that is a file or, without `force`, another's folder.
 
     Raises:
         GeloraError: all of them at once.
@@ -146,6 +146,11 @@ def _check_paths(directories: Sequence[Path], output: Path) -> None:
     ]
     if output.exists() and not output.is_dir():
         problems.append(f"output={output} is a file; give a directory, which is made where there is none")
+    elif not force and (foreign := _foreign_entry(output)):
+        problems.append(
+            f"output={output} holds {foreign}, and no earlier report: give another directory, such as "
+            f"output={output / 'report'}, or force=true to write into this one"
+        )
     if problems:
         raise GeloraError("\n".join(problems))
 
@@ -169,6 +174,8 @@ def _check_runs(collected: CollectedRuns, directories: Sequence[Path], mix_proto
         message = f"no finished run at or below {', '.join(map(str, directories))}."
         if collected.unused:
             message += " Those that give no number:" + "".join(f"\n  {run}" for run in collected.unused)
+        else:
+            message += " Give the directories of finished runs, those above them, or an archive that holds runs"
         raise GeloraError(message)
     by_protocol: dict[str, list[Run]] = {}
     for run in collected.runs:
@@ -230,6 +237,16 @@ def _render_markdown(content: ReportContent, tables: Iterable[Table]) -> str:
         unused = "".join(f"- {escape_markdown(str(run))}\n" for run in content.unused)
         parts.append(f"Runs that give no number:\n\n{unused}")
     return "\n".join(parts)
+
+
+def _foreign_entry(output: Path) -> str:
+    """Return an entry of a folder without a report; empty where it is one, has none, or is not there.
+
+    Hidden entries don't count: a report that was killed as it began leaves one behind.
+    """
+    if not output.is_dir() or _earlier_files(output):
+        return ""
+    return next((path.name for path in sorted(output.iterdir()) if not path.name.startswith(".")), "")
 
 
 def _check_foreign_files(output: Path, files: Iterable[str]) -> None:

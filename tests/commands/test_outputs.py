@@ -119,22 +119,47 @@ def test_what_can_never_be_written_is_one_message(tmp_path: Path, name: Any, sai
         write_output(name(tmp_path), "x", force=True)
 
 
+@pytest.mark.parametrize(
+    ("words", "accepted"),
+    [
+        (["predict", "RUN", "output=OUT.xlsx"], "a table or JSON lines is written, so a name may end in .csv, .tsv"),
+        (["predict", "RUN", "output=OUT.json"], ".jsonl, .ndjson; name it OUT.csv"),
+        (["evaluate", "RUN", "output=OUT.csv"], "JSON is written, so a name may end in .json; name it OUT.json"),
+        (["ranks", "RUN", "output=OUT.yaml"], "JSON (format=peft) is written, so a name may end in .json"),
+        (["ranks", "RUN", "format=axolotl", "output=OUT.json"], "YAML (format=axolotl) is written"),
+        (["ranks", "RUN", "format=trl", "output=OUT.txt"], "Python (format=trl) is written, so a name may end in .py"),
+    ],
+)
+def test_a_name_that_ends_as_another_kind_of_file_is_refused(
+    words: list[str], accepted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command_line(words) == 2
+    assert accepted in " ".join(capsys.readouterr().err.split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_without_an_ending_or_in_capitals_is_accepted(tmp_path: Path) -> None:
+    for name in ("out", "OUT.CSV"):
+        check_output(tmp_path / name, force=False, endings=(".csv",), kinds="a table")
+
+
 @pytest.mark.parametrize("command", ["predict", "evaluate", "ranks"])
 def test_the_commands_refuse_before_any_work(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "thesis.txt").write_text("years of work")
-    assert command_line([command, str(tmp_path / "no run"), f"output={tmp_path / 'thesis.txt'}"]) == 2
-    assert "thesis.txt exists, and gelora did not write it" in capsys.readouterr().err
+    (tmp_path / "thesis").write_text("years of work")
+    assert command_line([command, str(tmp_path / "no run"), f"output={tmp_path / 'thesis'}"]) == 2
+    assert "thesis exists, and gelora did not write it" in capsys.readouterr().err
     result = EvalResult("validation", 3, {"accuracy": 0.5}, "accuracy", False, 1.0)
     monkeypatch.setattr(pipeline, "evaluate", lambda *_: (result,))
     task, split = TaskConfig(columns=["text"], labels=["a", "b"]), TextSplit("input", np.arange(1), (["x"],), None)
     predicted = [{"id": 0, "split": "input", "prediction": "a", "label": None, "scores": [1.0, 0.0]}]
     monkeypatch.setattr(pipeline, "predict", lambda *_: (task, split, predicted))
     if command != "ranks":
-        words = [command, str(tmp_path), f"output={tmp_path / 'thesis.txt'}"]
+        words = [command, str(tmp_path), f"output={tmp_path / 'thesis'}"]
         assert command_line([*words, "force=true"]) == 0
-        assert json.loads((tmp_path / "thesis.txt").read_text())
+        assert json.loads((tmp_path / "thesis").read_text())
         assert command_line(words) == 0  # it is gelora's own by now
 
 
@@ -147,11 +172,22 @@ def test_a_report_replaces_no_file_of_another(tmp_path: Path, capsys: pytest.Cap
     (output / "table.csv").write_text("mine")
     words = ["report", str(tmp_path / "runs"), f"output={output}", "figures.draw=false"]
     assert command_line(words) == 2
-    assert "table.csv, which no earlier report wrote" in capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"output={output} holds table.csv, and no earlier report: give another directory, such as" in said
+    assert f"output={output / 'report'}, or force=true" in said
     assert [path.name for path in output.iterdir()] == ["table.csv"]
+    (output / "table.csv").rename(output / "thesis.csv")
+    assert command_line(words) == 2, "no file of the same name, and still another's folder"
+    (output / "thesis.csv").rename(output / "table.csv")
     assert command_line([*words, "force=true"]) == 0
     assert command_line(words) == 0
     assert (output / "table.csv").read_text() != "mine"
+    contents = json.loads((output / "report.json").read_text())
+    contents["files"].remove("table.csv")
+    (output / "report.json").write_text(json.dumps(contents))
+    capsys.readouterr()
+    assert command_line(words) == 2, "a file that an earlier report did not write, beside one"
+    assert "table.csv, which no earlier report wrote" in capsys.readouterr().err
 
 
 def test_a_fetch_that_is_refused_leaves_no_directory(

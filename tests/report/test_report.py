@@ -392,9 +392,8 @@ def test_a_second_report_leaves_no_picture_of_the_first(
 ) -> None:
     monkeypatch.setattr(REPORT_PICTURES, "names", lambda: ("idim",))
     out = tmp_path / "out"
-    out.mkdir()
-    (out / "mine.png").write_bytes(b"")
     write_report([runs], out)
+    (out / "mine.png").write_bytes(b"")
     names = {path.name for path in out.iterdir()}
     wanted = {"idim-1.png", "idim-1.svg"}
     assert wanted < names
