@@ -349,4 +349,5 @@ def _nothing_found(places: Sequence[Path], found: _Found) -> str:
     reasons = [f"{found.unfinished} runs are not done"] if found.unfinished else []
     reasons += found.refused[:MOST_NAMED]
     where = ", ".join(map(str, places))
-    return f"nothing to pack at or below {where}{': ' if reasons else ''}{'; '.join(reasons)}. Give finished runs."
+    found_text = f"nothing to pack at or below {where}{': ' if reasons else ''}{'; '.join(reasons)}"
+    return f"{found_text}. Give finished runs, the directory above them (runs_dir), or a study."

@@ -47,6 +47,7 @@ class Pack(Command[PackCommandConfig]):
         from gelora_cli.archive.reading import archive_of
         from gelora_cli.archive.writing import pack
         from gelora_cli.commands.outputs import check_output, check_outside_runs
+        from gelora_cli.core.environment import git_takes
         from gelora_cli.core.logs import setup_logging
 
         check_values(config)
@@ -73,5 +74,9 @@ class Pack(Command[PackCommandConfig]):
         print(labelled("studies", f"{summary.studies:,} ({summary.new_studies:,} new or grown)"))
         if summary.unfinished:
             print(labelled("not done", f"{summary.unfinished:,} runs, which are left out"))
-        print(labelled("commits", ", ".join(summary.commits)))
-        print(next_commands(f"git add {shlex.quote(str(relative(summary.path)))}"))
+        if summary.commits:
+            print(labelled("commits", ", ".join(summary.commits)))
+        if not summary.runs:
+            print(labelled("note", "studies alone: to report on runs, pack the directory above them, too"))
+        if git_takes(summary.path):
+            print(next_commands(f"git add {shlex.quote(str(relative(summary.path)))}"))

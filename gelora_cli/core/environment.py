@@ -54,6 +54,16 @@ def git_commit() -> str | None:
     return head + ("+" if is_changed else "")
 
 
+def git_takes(path: Path) -> bool:
+    """Return whether `git add` would take a file: it is in a checkout whose rules do not ignore it."""
+    try:
+        # Exit code 0: it is ignored; 1: it is not, or it is tracked all the same; 128: no checkout.
+        command = ["git", "-C", str(path.parent), "check-ignore", "--quiet", "--", path.name]
+        return subprocess.run(command, capture_output=True, check=False, timeout=10).returncode == 1
+    except (OSError, subprocess.SubprocessError):  # no git on this machine
+        return False
+
+
 def _git(root: Path, *arguments: str) -> str:
     command = ["git", "-C", str(root), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

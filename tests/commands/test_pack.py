@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from gelora_cli.commands.main import command_line
 from gelora_cli.core import run_files
+from gelora_cli.core.codec import write_artifact
 from tests.helpers.packed_runs import COMMIT, write_packable
+from tests.helpers.studies import method_study, study
 
 
 def test_pack_says_what_the_archive_holds_and_what_it_lacks(
@@ -30,13 +33,41 @@ def test_pack_says_what_the_archive_holds_and_what_it_lacks(
         "studies:  0 (0 new or grown)",
         "not done: 1 runs, which are left out",
         f"commits:  {COMMIT}",
-        "next:",
-        "  git add 'a file.zst'",
-    ]
+    ], "no git add: this is no checkout"
     assert err.startswith("not packed: ")
     assert "s1-0.1/result.json is damaged or was changed since the run ended" in err
     assert command_line(["pack", "runs", "output=a file.zst"]) == 0
     assert "runs:     1 (0 new)" in capsys.readouterr().out
+
+
+def test_pack_proposes_git_add_only_where_git_takes_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_packable(tmp_path / "runs", "lora", 0)
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    Path(".gitignore").write_text("/ignored.zst\n")
+    assert command_line(["pack", "runs", "output=ignored.zst"]) == 0
+    assert "git add" not in capsys.readouterr().out
+    assert command_line(["pack", "runs", "output=a file.zst"]) == 0
+    assert capsys.readouterr().out.endswith("next:\n  git add 'a file.zst'\n")
+
+
+def test_an_archive_of_a_study_alone_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runs" / "tune" / "sst2-minilm-b0.15M-1a2b3c4d"
+    folder.mkdir(parents=True)
+    write_artifact(study(method_study("lora")), folder)
+    assert command_line(["pack", "runs/tune", "output=tune.zst"]) == 0
+    out = capsys.readouterr().out
+    assert "runs:     0 (0 new)" in out and "studies:  1 (1 new or grown)" in out
+    assert "studies alone: to report on runs, pack the directory above them, too" in out and "commits" not in out
+    assert command_line(["report", "tune.zst"]) == 2
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "no finished run at or below tune.zst." in printed
+    assert "Give the directories of finished runs, those above them, or an archive that holds runs" in printed
 
 
 @pytest.mark.parametrize(
@@ -48,7 +79,7 @@ def test_pack_says_what_the_archive_holds_and_what_it_lacks(
         (["pack", "runs", "output=runs"], "is a directory; name a file in it, such as output=runs/runs.jsonl.zst"),
         (["pack", "runs", "output=/dev/null"], "output=/dev/null is a device or a pipe"),
         (["pack", "runs", "output=no/a.zst"], "no does not exist"),
-        (["pack", "runs", "output=a.zst"], "nothing to pack at or below runs. Give finished runs."),
+        (["pack", "runs", "output=a.zst"], "nothing to pack at or below runs. Give finished runs, the directory above"),
         (["pack", "runs", "output=a.zst", "mix_commit=true"], "mix_commits"),
     ],
 )
