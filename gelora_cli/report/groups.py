@@ -157,11 +157,21 @@ def _merge_accepted(by_key: dict[GroupKey, list[Row]]) -> dict[GroupKey, list[Ro
 
 def _group_name(key: GroupKey, keys: Iterable[GroupKey]) -> str:
     """Return task, model, budget and protocol, and the settings in which groups of the same differ."""
-    similar = [_all_settings(other) for other in keys if other[:3] == key[:3] and other.budget == key.budget]
+    trial = _trial_text(key)
+    similar = [
+        _all_settings(other)
+        for other in keys
+        if other[:3] == key[:3] and other.budget == key.budget and _trial_text(other) == trial
+    ]
     differences = describe_differences(_all_settings(key), similar)
-    smoke = " [smoke]" if "smoke" in dict(key.settings) else ""
-    held_out = " [held-out training rows]" if "holdout" in dict(key.settings) else ""
-    return f"{key.task}, {key.model}, budget {key.budget}, protocol {key.protocol}{differences}{smoke}{held_out}"
+    return f"{key.task}, {key.model}, budget {key.budget}, protocol {key.protocol}{differences}{trial}"
+
+
+def _trial_text(key: GroupKey) -> str:
+    """Return the marks of short trials and of values on held-out rows, which tell groups apart."""
+    settings = dict(key.settings)
+    smoke = " [smoke]" if "smoke" in settings else ""
+    return smoke + (" [held-out training rows]" if "holdout" in settings else "")
 
 
 def _all_settings(key: GroupKey) -> Settings:

@@ -365,11 +365,18 @@ def _make_row(
 ) -> Row:
     """Make the row of the first of these keys; the others are duplicates of it."""
     key = keys[0]
-    same_method = [other.settings for other in by_key if other.without_settings() == key.without_settings()]
+    first = by_key[key][0].result
+    same_method = [
+        other.settings
+        for other, (run, *_) in by_key.items()
+        if other.without_settings() == key.without_settings()
+        # A trial has another name anyway, and its limits are no settings that anybody chose between.
+        and (run.result.smoke, run.result.on_holdout) == (first.smoke, first.on_holdout)
+    ]
     name = " = ".join(each.method for each in keys) + describe_differences(key.settings, same_method)
-    if by_key[key][0].result.smoke:
+    if first.smoke:
         name += " [smoke]"
-    if by_key[key][0].result.on_holdout:
+    if first.on_holdout:
         name += " [held-out training rows]"
     counts: Counter[str] = Counter()
     for (of_key, status), count in unfinished.items():

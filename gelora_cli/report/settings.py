@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Any
 
 from gelora_cli.config.files import config_of
 from gelora_cli.config.identity import NUMERICS, identity_values
+from gelora_cli.config.keys import keys_of
 from gelora_cli.config.schema import RunConfig
 from gelora_cli.config.tuned import PLAIN_VARIANT
 from gelora_cli.core.artifacts.manifest import RunManifest
@@ -88,21 +90,36 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
+@functools.cache
+def _default_settings() -> dict[str, str]:
+    """Return each key that is no method's own, as an identity names it, with the value where it is not given."""
+    config = RunConfig()
+    values: dict[str, Any] = {}
+    for entry in keys_of(config):
+        identity = entry.declared.identity
+        values[identity if isinstance(identity, str) else entry.name] = entry.value_in(config)
+    return flatten(values)
+
+
 def describe_differences(settings: Settings, others: Iterable[Settings]) -> str:
     """Return ` (key=value, ...)` of the settings in which a row differs from others; nothing where all are equal.
 
     A key that only one of two rows has is no difference in itself: a run with a saved plan has none of the keys that
     the plan stands for. It is named where it is all that tells the two apart, at the row with fewer such keys. An
     older arithmetic is always named, and so is a variant of LoRA, which rows of other methods may not have.
+
+    Where both rows have a key and it has its default in this one, it is not named: the other row names its value.
     """
     values = dict(settings)
+    defaults = _default_settings()
     differing = set()
     if values.get("numerics", str(NUMERICS)) != str(NUMERICS):
         differing.add("numerics")
     if VARIANT in values:  # plain LoRA is left out of a run's identity
         differing.add(VARIANT)
     for other in map(dict, others):
-        differing |= {key for key in values.keys() & other.keys() if values[key] != other[key]}
+        shared = values.keys() & other.keys()
+        differing |= {key for key in shared if values[key] != other[key] and values[key] != defaults.get(key)}
         extra, lacking = values.keys() - other.keys(), other.keys() - values.keys()
         if extra and (not lacking or len(extra) <= len(lacking)):
             differing |= extra

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from gelora_cli.config.files import read_config, write_config
 from gelora_cli.config.schema import ProfileConfig
 from gelora_cli.core import run_files
+from gelora_cli.core.artifacts.result import RunResult
+from gelora_cli.core.codec import read_artifact, write_artifact
 from gelora_cli.core.done import mark_done
 from gelora_cli.report.grid import grid_table
+from gelora_cli.report.groups import group_rows
 from gelora_cli.report.rows import make_rows
 from gelora_cli.report.runs import UnusedRun, collect
 from tests.helpers.plans import PLAN
@@ -67,6 +71,39 @@ def test_runs_of_other_settings_are_other_rows(tmp_path: Path) -> None:
     found = rows(grid_table([tmp_path]))
     assert sorted(found) == ["gelora (train.learning_rate=0.1)", "gelora (train.learning_rate=0.2)", "lora"]
     assert [row[1] for _, row in sorted(found.items())] == ["0.5000", "0.7000", "0.6000"]
+
+
+def _change(directory: Path, *, smoke: bool = False, **changes: Any) -> None:
+    """Give a written run other settings, and make it a short trial."""
+    config = read_config(directory / run_files.CONFIG)
+    sections = {name: replace(getattr(config, name), **values) for name, values in changes.items()}
+    write_config(replace(config, smoke=smoke, **sections), directory / run_files.CONFIG)
+    write_artifact(replace(read_artifact(RunResult, directory / RunResult.FILE), smoke=smoke), directory)
+    mark_done(directory)
+
+
+def test_a_short_trial_gives_no_row_another_name(tmp_path: Path) -> None:
+    write_run(tmp_path, "gelora", 0, 0.5)
+    limits = {"data": {"max_train_examples": 64}, "train": {"epochs": 1}}
+    _change(write_run(tmp_path / "smoke", "gelora", 0, 0.5), smoke=True, **limits)
+    made = make_rows(collect([tmp_path]).runs)
+    assert sorted(row.name for row in made) == ["gelora", "gelora [smoke]"]
+    groups = group_rows(made)
+    assert len(groups) == 2 and not any("(" in group.name for group in groups)
+
+
+def test_a_default_is_not_named_where_the_other_row_names_its_value(tmp_path: Path) -> None:
+    write_run(tmp_path, "gelora", 0, 0.5)
+    _change(write_run(tmp_path / "few", "gelora", 0, 0.5), data={"max_train_examples": 64})
+    _change(write_run(tmp_path / "less", "gelora", 0, 0.5), data={"max_train_examples": 32})
+    _change(write_run(tmp_path / "plan", "gelora", 0, 0.5), profile={"max_examples": 500})
+    names = sorted(row.name for row in make_rows(collect([tmp_path]).runs))
+    assert names == [
+        "gelora",
+        "gelora (max_train_examples=32)",
+        "gelora (max_train_examples=64)",
+        "gelora (profile.max_examples=500)",
+    ]
 
 
 def test_what_can_not_change_a_number_makes_no_row_of_its_own(tmp_path: Path) -> None:
