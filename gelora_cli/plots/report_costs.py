@@ -11,7 +11,7 @@ from gelora_cli.core.registries import REPORT_PICTURES
 from gelora_cli.plots.base import Picture, ReportPicture
 from gelora_cli.plots.inline import Marks, row_tip
 from gelora_cli.plots.report_rows import metric_label
-from gelora_cli.plots.report_values import Series, parameter_ticks, row_series
+from gelora_cli.plots.report_values import Series, parameter_ticks, picture_families, row_series
 from gelora_cli.plots.style import LIGHT, distinct_styles, figure_head, new_figure
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Cost:
 
 @REPORT_PICTURES.register
 class CostPicture(ReportPicture):
-    """One picture for each task, model, protocol and metric with two rows at least whose costs are known."""
+    """One picture for each family of `picture_families` with two rows at least whose costs are known."""
 
     name = "cost"
 
@@ -53,13 +53,9 @@ class CostPicture(ReportPicture):
         A row is on the front of a panel if no cheaper row has a higher value.
         """
         recorded = [row for row in rows if row.costs is not None]
-        keys = dict.fromkeys((row.task, row.model, row.protocol, row.metric) for row in recorded)
-        number = 0
-        for key in keys:
-            members = [row for row in recorded if (row.task, row.model, row.protocol, row.metric) == key]
-            if len(members) > 1:
-                number += 1
-                yield _draw_family(f"cost-{number}", f"{key[0]}, {key[1]}, protocol {key[2]}", members)
+        families = [(title, members) for title, members in picture_families(recorded) if len(members) > 1]
+        for number, (title, members) in enumerate(families, start=1):
+            yield _draw_family(f"cost-{number}", title, members)
 
 
 def _recorded(of: Callable[[RowCosts], float | None]) -> Callable[[Row], float | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from gelora_cli.allocation.formatting import EXEMPT_BUDGET
@@ -29,6 +30,9 @@ DIFFERENT = 1.25
 """Between the least and the most parameters: less can't be told apart on a log axis."""
 MOST_TICKS = 4
 """Ticks of the axis of parameters, whose labels are as long as `0.03M`."""
+LEAST_GAP, LEAST_GAP_BESIDE_NAMES = 0.2, 0.28
+"""Between two ticks, as a share of the axis, so that their labels stand apart; in a panel that is narrow as it shares
+the width with the names of rows."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +46,23 @@ class Series:
 
 @REPORT_PICTURES.register
 class ValuePicture(ReportPicture):
-    """One picture for each task, model, protocol and metric."""
+    """One picture for each task, model, protocol and metric; trials and values on held-out rows have their own."""
 
     name = "value"
 
     def draw(self, rows: Sequence[Row]) -> Iterator[Picture]:
         """Draw the value of each row beside its name, and where costs differ against the adapter's parameters, too."""
-        keys = dict.fromkeys((row.task, row.model, row.protocol, row.metric) for row in rows)
-        for number, key in enumerate(keys, start=1):
-            members = [row for row in rows if (row.task, row.model, row.protocol, row.metric) == key]
-            title = f"{key[0]}, {key[1]}, protocol {key[2]}"
+        for number, (title, members) in enumerate(picture_families(rows), start=1):
             yield _draw_family(f"value-{number}", title, members)
+
+
+def picture_families(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """Yield the rows that a picture of values may hold together, each time with a title."""
+    families: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        families.setdefault((row.task, row.model, row.protocol, row.metric, row.trial_mark), []).append(row)
+    for (task, model, protocol, _, trial_mark), members in families.items():
+        yield f"{task}, {model}, protocol {protocol}{trial_mark}", members
 
 
 def _draw_family(name: str, title: str, rows: Sequence[Row]) -> Picture:
@@ -128,7 +138,7 @@ def _draw_over_parameters(axis: Axes, rows: Sequence[Row], series: Sequence[Seri
         costs, means = [_cost(row) for row in ordered], [row.mean for row in ordered]
         axis.plot(costs, means, label=each.name, markersize=6.5, linewidth=1.2, **each.style)
     _scale_parameter_axis(axis, [_cost(row) for row in rows])
-    axis.set_xlabel("parameters of the adapter, log scale")
+    axis.set_xlabel("parameters of the adapter,\nlog scale", fontsize=9)  # long names leave the panel narrow
     axis.set_ylabel(metric_label(rows[0]), parse_math=False)
     axis.margins(y=0.08)
     axis.autoscale(axis="y")
@@ -163,18 +173,26 @@ def _scale_parameter_axis(axis: Axes, params: Sequence[int]) -> None:
     low, high = min(params) / 1.6, 1.6 * max(params)  # 0.2 of a decade to each side, so that no marker is cut
     axis.set_xscale("log")
     axis.set_xlim(low, high)
-    ticks = parameter_ticks(low, high)
-    axis.set_xticks(ticks, [f"{tick / 1e6:g}M" for tick in ticks])
+    ticks = parameter_ticks(low, high, LEAST_GAP_BESIDE_NAMES)
+    axis.set_xticks(ticks, [f"{tick / 1e6:g}M" for tick in ticks], fontsize=9)
     axis.xaxis.set_minor_locator(NullLocator())
 
 
-def parameter_ticks(low: float, high: float) -> list[float]:
-    """Return at most `MOST_TICKS` round numbers between two ends: as many per decade as have room."""
+def parameter_ticks(low: float, high: float, least_gap: float = LEAST_GAP) -> list[float]:
+    """Return at most `MOST_TICKS` round numbers between two ends: as many per decade as have room.
+
+    Args:
+        low: the lower end of the log axis.
+        high: its upper end.
+        least_gap: between two ticks, as a share of the axis, so that their labels stand apart.
+    """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks: list[float] = []
-    for mantissas in ((1, 2, 3, 5), (1, 3), (1,)):
+    least_ratio = (high / low) ** least_gap
+    for mantissas in ((1, 2, 3, 5), (1, 2, 5), (1, 3), (2, 5), (1,)):
         ticks = [mantissa * 10.0**decade for decade in decades for mantissa in mantissas]
         ticks = [tick for tick in ticks if low <= tick <= high]
-        if len(ticks) <= MOST_TICKS:
+        is_apart = all(above / below >= least_ratio for below, above in pairwise(ticks))
+        if ticks and len(ticks) <= MOST_TICKS and is_apart:
             return ticks
     return ticks[:: math.ceil(len(ticks) / MOST_TICKS)]

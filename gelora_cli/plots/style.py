@@ -312,12 +312,18 @@ def _legend_parts(labels: Sequence[str], columns: int) -> list[Sequence[str]]:
 
 
 def _legend_height(labels: Sequence[str], columns: int) -> float:
-    """Return the height of a legend in points, that of its highest column."""
-    heights = []
+    """Return the height of a legend in points.
+
+    Columns are aligned at the middle of their first labels, so that a first label of many lines reaches above the first
+    lines of other columns.
+    """
+    above, below = [0.0], [0.0]
     for column in _legend_parts(labels, columns):
         further_lines = sum(label.count("\n") for label in column)
-        heights.append(LEGEND_ROW_POINTS * len(column) + LEGEND_LINE_POINTS * further_lines)
-    return max(heights, default=0.0)
+        first = column[0].count("\n") if column else 0
+        above.append(LEGEND_LINE_POINTS * first / 2)
+        below.append(LEGEND_ROW_POINTS * len(column) + LEGEND_LINE_POINTS * (further_lines - first / 2))
+    return max(above) + max(below)
 
 
 def name_panel(axis: Axes, name: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gelora_cli.report.rows import Row
+from gelora_cli.report.rows import Row, trial_mark
 from gelora_cli.report.settings import VARIANT, Settings, describe_differences
 
 METHOD_SETTINGS = ("method.", "profile.", "ranks.", "train.learning_rate")
@@ -56,9 +56,8 @@ class BoardKey(NamedTuple):
 
     def __str__(self) -> str:
         modules = f", modules {self.modules}" if self.modules else ""
-        smoke = " [smoke]" if self.smoke else ""
-        held_out = " [held-out training rows]" if self.on_holdout else ""
-        return f"{self.model}, budget {self.budget}{modules}, protocol {self.protocol}{smoke}{held_out}"
+        trial = trial_mark(smoke=self.smoke, on_holdout=self.on_holdout)
+        return f"{self.model}, budget {self.budget}{modules}, protocol {self.protocol}{trial}"
 
 
 @dataclass(frozen=True)
@@ -170,8 +169,7 @@ def _group_name(key: GroupKey, keys: Iterable[GroupKey]) -> str:
 def _trial_text(key: GroupKey) -> str:
     """Return the marks of short trials and of values on held-out rows, which tell groups apart."""
     settings = dict(key.settings)
-    smoke = " [smoke]" if "smoke" in settings else ""
-    return smoke + (" [held-out training rows]" if "holdout" in settings else "")
+    return trial_mark(smoke="smoke" in settings, on_holdout="holdout" in settings)
 
 
 def _all_settings(key: GroupKey) -> Settings:

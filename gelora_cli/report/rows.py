@@ -109,6 +109,11 @@ class Row:
         return self.runs[0].result.on_holdout
 
     @property
+    def trial_mark(self) -> str:
+        """Return what names and titles say of values that are no results; nothing of others."""
+        return trial_mark(smoke=self.smoke, on_holdout=self.on_holdout)
+
+    @property
     def exempt(self) -> bool:
         """Return whether the method has no budget."""
         return self.budget == EXEMPT_BUDGET
@@ -309,6 +314,11 @@ class Row:
         return ", ".join(notes)
 
 
+def trial_mark(*, smoke: bool, on_holdout: bool) -> str:
+    """Return what a name says of values that stand apart from results: of short trials, or on held-out rows."""
+    return (" [smoke]" if smoke else "") + (" [held-out training rows]" if on_holdout else "")
+
+
 def profile_seconds(result: RunResult) -> float:
     """Return the seconds of the profile that a method's ranks follow; uniform ranks need none, though one is drawn."""
     return 0.0 if result.method == UNIFORM else result.profile_seconds
@@ -374,10 +384,7 @@ def _make_row(
         and (run.result.smoke, run.result.on_holdout) == (first.smoke, first.on_holdout)
     ]
     name = " = ".join(each.method for each in keys) + describe_differences(key.settings, same_method)
-    if first.smoke:
-        name += " [smoke]"
-    if first.on_holdout:
-        name += " [held-out training rows]"
+    name += trial_mark(smoke=first.smoke, on_holdout=first.on_holdout)
     counts: Counter[str] = Counter()
     for (of_key, status), count in unfinished.items():
         if of_key in keys:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,18 @@ def test_a_long_name_is_written_in_several_lines_inside_the_picture(rows: list[R
     assert settings in " ".join(text.replace("\n", " ") for text in names(legend))
     extent = legend.get_window_extent(FigureCanvasAgg(curves.figure).get_renderer())  # type: ignore[no-untyped-call]
     assert extent.x1 <= curves.figure.bbox.width
+
+
+def test_titles_of_axes_beside_long_names_are_in_the_picture(rows: list[Row]) -> None:
+    larger = replace(rows[1], runs=tuple(_with(run, adapter_params=40_000) for run in rows[1].runs))
+    named = replace(rows[0], name=f"gelora ({', '.join('train.long_setting=1' for _ in range(4))})")
+    for members in ([named, larger], [replace(named, name="gelora (train.lr=0.00057)"), larger]):
+        (picture,) = draw("value", members)
+        FigureCanvasAgg(picture.figure).draw()  # type: ignore[no-untyped-call]
+        right = picture.figure.axes[1]
+        assert right.xaxis.label.get_window_extent().x1 <= picture.figure.bbox.width
+        boxes = [label.get_window_extent() for label in right.get_xticklabels()]
+        assert all(one.x1 < other.x0 for one, other in pairwise(boxes))
 
 
 def test_a_row_without_parameters_is_drawn(rows: list[Row]) -> None:

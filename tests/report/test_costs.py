@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from gelora_cli.core.artifacts.result import RunCosts
 from gelora_cli.core.registries import REPORT_PICTURES
 from gelora_cli.plots.report_costs import front, side_by_side
+from gelora_cli.plots.report_values import LEAST_GAP_BESIDE_NAMES, parameter_ticks
 from gelora_cli.report.formats import csv_text
 from gelora_cli.report.rows import Row
 from gelora_cli.report.runs import read_run
@@ -86,3 +89,38 @@ def test_a_picture_has_a_panel_for_every_cost(tmp_path: Path) -> None:
     ]
     assert np.asarray(line.get_ydata()).round(3).tolist() == [0.4, 0.505, 0.505]
     assert picture.png()
+
+
+def test_a_legend_of_long_names_covers_no_panel_wherever_they_stand(tmp_path: Path) -> None:
+    names = (
+        "lora",
+        "adalora",
+        "gelora (a=1, train.learning_rate=0.1)",
+        f"sora ({', '.join('a.long.key=1' for _ in range(9))})",
+    )
+    made = {name: make_row(tmp_path, name.partition(" ")[0], COSTS, COSTS) for name in names}
+    for ordered in permutations(names):
+        rows = [replace(made[name], name=name) for name in ordered]
+        (picture,) = REPORT_PICTURES.get("cost").draw(rows)
+        FigureCanvasAgg(picture.figure).draw()  # type: ignore[no-untyped-call]
+        (legend,) = picture.figure.legends
+        panels = [axis.get_window_extent() for axis in picture.figure.axes if axis.get_visible()]
+        lowest = min(text.get_window_extent().y0 for text in legend.get_texts())
+        assert lowest > max(panel.y1 for panel in panels), ordered
+
+
+def test_ticks_stand_apart_and_there_is_one_at_least() -> None:
+    for low, high in ((15_000, 60_000), (15_000, 400_000), (1_000, 3_000_000), (20_000, 29_000)):
+        ticks = parameter_ticks(low, high, LEAST_GAP_BESIDE_NAMES)
+        gaps = np.diff(np.log(ticks)) / np.log(high / low)
+        assert 1 <= len(ticks) <= 4 and (gaps >= LEAST_GAP_BESIDE_NAMES - 1e-9).all(), ticks
+
+
+def test_short_trials_have_pictures_of_their_own(tmp_path: Path) -> None:
+    rows = [make_row(tmp_path, method, COSTS) for method in ("gelora", "lora", "sora")]
+    trial = rows[2].runs[0]
+    smoke = replace(rows[2], runs=(replace(trial, result=replace(trial.result, smoke=True)),))
+    (costs,) = REPORT_PICTURES.get("cost").draw([*rows[:2], smoke])
+    assert {tip.partition(":")[0] for tip in costs.tips.values()} == {"gelora", "lora"}
+    values, of_trials = REPORT_PICTURES.get("value").draw([*rows[:2], smoke])
+    assert "[smoke]" not in values.title and of_trials.title.endswith("[smoke]")
