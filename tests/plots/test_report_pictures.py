@@ -137,16 +137,17 @@ def test_a_long_name_is_written_in_several_lines_inside_the_picture(rows: list[R
     assert extent.x1 <= curves.figure.bbox.width
 
 
-def test_titles_of_axes_beside_long_names_are_in_the_picture(rows: list[Row]) -> None:
-    larger = replace(rows[1], runs=tuple(_with(run, adapter_params=40_000) for run in rows[1].runs))
-    named = replace(rows[0], name=f"gelora ({', '.join('train.long_setting=1' for _ in range(4))})")
-    for members in ([named, larger], [replace(named, name="gelora (train.lr=0.00057)"), larger]):
-        (picture,) = draw("value", members)
+def test_titles_and_ticks_of_axes_beside_long_names_are_in_the_picture(rows: list[Row]) -> None:
+    settings = ", ".join(f"train.learning_rate={number}.00057" for number in range(4))
+    for name, most in ((f"gelora ({settings})", 70_000), ("gelora (train.epochs=100)", 600)):
+        larger = replace(rows[1], runs=tuple(_with(run, adapter_params=most) for run in rows[1].runs))
+        smaller = replace(rows[0], name=name, runs=tuple(_with(run, adapter_params=most // 3) for run in rows[0].runs))
+        (picture,) = draw("value", [smaller, larger, replace(rows[2], name="sora (train.epochs=100)")])
         FigureCanvasAgg(picture.figure).draw()  # type: ignore[no-untyped-call]
         right = picture.figure.axes[1]
-        assert right.xaxis.label.get_window_extent().x1 <= picture.figure.bbox.width
+        assert right.xaxis.label.get_window_extent().x1 <= picture.figure.bbox.width, name
         boxes = [label.get_window_extent() for label in right.get_xticklabels()]
-        assert all(one.x1 < other.x0 for one, other in pairwise(boxes))
+        assert all(one.x1 + 4 < other.x0 for one, other in pairwise(boxes)), name
 
 
 def test_a_row_without_parameters_is_drawn(rows: list[Row]) -> None:
