@@ -17,7 +17,7 @@ from gelora_cli.report.tables import is_reference
 MOST_NAMES = 4
 """Names that a headline lists; of more it says how many."""
 LONGEST_NAMES = 60
-"""Letters of the tasks' names that it lists."""
+"""Letters of the names of tasks, or of methods without an average, that it lists."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,10 @@ def describe_alone(board: Board) -> str:
     lacking = [entry.name for entry in board.entries if entry.average is None]
     text = f"{bound}only {alone.name} has a value on every task, {alone.average:.2f} points on average"
     if lacking:
-        text += f"; {join_texts(lacking, most=MOST_NAMES)} {'lacks' if len(lacking) == 1 else 'lack'} a task"
+        names = ", ".join(lacking)
+        if len(lacking) > 1 and len(names) > LONGEST_NAMES:
+            names = f"{len(lacking)} others"
+        text += f"; {names} {'lacks' if len(lacking) == 1 else 'lack'} a task"
     return f"{text}."
 
 
