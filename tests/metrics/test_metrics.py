@@ -192,7 +192,9 @@ def test_f1_of_other_labels_is_refused() -> None:
 
 
 def test_unknown_names_are_refused_with_the_list() -> None:
-    with pytest.raises(GeloraError, match="accuracy, accuracy_f1, mcc, macro_f1, multilabel_f1, pearson_spearman"):
+    with pytest.raises(
+        GeloraError, match="accuracy, accuracy_f1, completions, macro_f1, mcc, multilabel_f1, pearson_spearman"
+    ):
         load_metric("glue")
 
 
