@@ -16,9 +16,7 @@ from gelora_cli.core.artifacts.profile import IdProfile, LayerIdim
 from gelora_cli.core.budget import parse_budget
 from gelora_cli.core.errors import GeloraError
 from gelora_cli.core.logs import LOGGER
-from gelora_cli.models.load import empty_task_model
 from gelora_cli.pipeline.inputs import ResolvedInputs, needed_signals
-from gelora_cli.pipeline.lineage import head_of
 from gelora_cli.pipeline.session import Session
 from gelora_cli.signals.idim import profile_settings
 
@@ -49,23 +47,6 @@ def even_plan(inputs: ResolvedInputs, model_map: ModelMap) -> RankPlan:
     needed = needed_signals(inputs.config)
     signals = {IDIM: flat_profile(inputs, model_map)} if IDIM in needed else {}
     return plan_run(inputs.config, model_map, signals, assume_even=True, judged=not needed)
-
-
-def check_budget(inputs: ResolvedInputs) -> None:
-    """Refuse a budget that no signal could meet, before a directory is made and weights are loaded.
-
-    Raises:
-        GeloraError: as `make_plan`.
-    """
-    config = inputs.config
-    if config.ranks.path is not None or parse_budget(config.budget).name == "auto":
-        return
-    head, linears = head_of(config), config.model.linears or None
-    try:
-        _, model_map = empty_task_model(inputs.model, head, blocks=config.model.blocks, linears=linears)
-    except GeloraError:  # what is wrong with the model is said when it is loaded
-        return
-    even_plan(inputs, model_map)
 
 
 def plan_run(

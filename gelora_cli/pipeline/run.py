@@ -30,7 +30,6 @@ from gelora_cli.pipeline.inputs import resolve_inputs
 from gelora_cli.pipeline.linking import find_equal_run, link_run
 from gelora_cli.pipeline.locations import check_signals, run_directory, run_fingerprints
 from gelora_cli.pipeline.manifest import recorded_manifest
-from gelora_cli.pipeline.plan_stage import check_budget
 from gelora_cli.pipeline.result import with_remedies
 from gelora_cli.pipeline.resume import is_resumable
 from gelora_cli.pipeline.stages import work_run
@@ -85,7 +84,6 @@ def run(config: RunConfig, command: str, *, measure: bool = True) -> FinishedRun
         return _done_before(done, config.runs_dir)
     if not measure:
         check_signals(inputs, fingerprints)  # before the directory is made: a refused command leaves nothing behind
-    check_budget(inputs)
     create_directory(directory)
     with lock_directory(directory, "the run directory"):
         if is_done(directory) and not config.force:  # another command has ended it since

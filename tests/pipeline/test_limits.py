@@ -134,14 +134,6 @@ def test_force_drops_no_checkpoint_whatever_the_words_of_the_command(
     assert f"delete {bench.only() / run_files.CHECKPOINTS} to start from scratch" in said
 
 
-def test_a_budget_that_nothing_can_meet_leaves_no_directory(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    for method in ("gelora", "lora", "adalora", "bitfit"):
-        assert bench.run("task=cola", f"method={method}", "budget=10") == (0 if method == "bitfit" else 2)
-        said = capsys.readouterr().err
-        assert method == "bitfit" or ("budget=10" in said and "loading the model" not in said)
-    assert [path.parent.parent.name for path in bench.root.rglob("run.json")] == ["bitfit"]
-
-
 def test_a_dry_run_names_the_task_first_and_the_rows_of_the_profile(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
