@@ -28,7 +28,7 @@ from scripts.evidence.claims import (
 )
 from scripts.evidence.findings import Findings
 from scripts.evidence.markdown import NONE, Line, anchored, table
-from scripts.evidence.pictures import tuned_methods
+from scripts.evidence.pictures import study_names, tuned_methods
 
 FEWEST_METHODS = 5
 """With four methods even a perfect relation has a p of 2 in 24: of their orders the reversed one is as extreme."""
@@ -154,13 +154,14 @@ def tuning_answer(findings: Findings) -> OtherAnswer:
     """Return by how much each method's own best trial lies above the setting that is best for all."""
     values = findings.texts.others["tuning"]
     sentences, lines = [], []
-    for study in findings.evidence.studies:
+    studies = findings.evidence.studies
+    tasks = [findings.evidence.task_name(study.task) for study in studies]
+    for study, task, name in zip(studies, tasks, study_names(studies, tasks), strict=True):
         tuned = tuned_methods(study)
         if not tuned:
             continue
         gains = [method.best - method.common for method in tuned]
-        task = findings.evidence.task_name(study.task)
-        sentences.append(values["shown"].format(task=task, low=f"{min(gains):.1f}", high=f"{max(gains):.1f}"))
+        sentences.append(values["shown"].format(task=name, low=f"{min(gains):.1f}", high=f"{max(gains):.1f}"))
         for method, gain in zip(tuned, gains, strict=True):
             lines.append(
                 Line((f"`{method.method}`", task, f"{method.common:.1f}", f"{method.best:.1f}", f"{gain:.1f}"))

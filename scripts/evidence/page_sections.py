@@ -114,7 +114,8 @@ gelora report {archive} output=report
 """
 
 RATES = """\
-The trials of `gelora tune` ran in float32 on a GPU; those of the rates below and the comparison in bf16 on processors.
+The trials of `gelora tune` ran in float32, on the machines that are named above; those of the rates below and the
+comparison in bf16 on processors.
 
 **Rates of the tasks that take over settings.** SST-2's learning rates are too high for some of them: training then ends
 at or near the majority label. So for `lora`, `adalora` and `sora` factors of the rate were tried, two times apart, with

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from gelora_cli.core.artifacts.study import Study
 from gelora_cli.core.registries import METRICS
@@ -58,8 +59,19 @@ def _drawn(findings: Findings) -> Iterator[Picture | None]:
     yield verdicts_picture("found-verdict", questions["verdict"], gains)
     if findings.rankings:
         yield critical_difference_picture("found-order", questions["order"], next(iter(findings.rankings.values())))
-    studies = {study.task: tuned_methods(study) for study in findings.evidence.studies}
-    yield tuning_picture("found-tuning", questions["tuning"], studies, findings.evidence.scale.trials)
+    studies = findings.evidence.studies
+    names = study_names(studies, [study.task for study in studies])
+    studies_by_name = {name: tuned_methods(study) for name, study in zip(names, studies, strict=True)}
+    yield tuning_picture("found-tuning", questions["tuning"], studies_by_name, findings.evidence.scale.trials)
+
+
+def study_names(studies: Sequence[Study], tasks: Sequence[str]) -> list[str]:
+    """Return the name of each study: its task, as it is called there, and how many methods where a task has several."""
+    counts = Counter(tasks)
+    return [
+        task if counts[task] == 1 else f"{task} ({len(study.methods)} methods)"
+        for study, task in zip(studies, tasks, strict=True)
+    ]
 
 
 def tuned_methods(study: Study) -> list[TunedMethod]:
