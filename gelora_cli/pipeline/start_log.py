@@ -39,12 +39,13 @@ def busy_cores(device: str) -> str:
     import torch
 
     # The load is that of the whole machine, of which a container may have a few cores.
-    load, cores = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0, os.cpu_count() or 1
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    cores = os.cpu_count() or 1
     if device != "cpu" or torch.get_num_threads() == 1 or load <= cores:
         return ""
     return (
         f"other work keeps this machine busy (load {load:.1f}, {cores} cores), and threads wait for each other: "
-        "OMP_NUM_THREADS=1 may be faster. It changes last digits, so begin with it"
+        "OMP_NUM_THREADS=1 may be faster. It changes last digits: set it before a run begins"
     )
 
 

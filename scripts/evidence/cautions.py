@@ -24,6 +24,7 @@ def cautions(findings: Findings, across: AcrossTasks) -> str:
             task = findings.evidence.task_name(cost[1])
             text += " " + sentences["caution_rate"].format(method=method, size=f"{cost[0]:.1f}", task=task)
     board = next(board for board in findings.boards if board.title == across.board)
-    if across.first in (ratios := peak_ratios(board)):
+    ratios = peak_ratios(board)
+    if across.first in ratios:
         text += " " + sentences["caution_peak"].format(first=across.first, ratio=f"{ratios[across.first]:.1f}")
     return text
